@@ -1,0 +1,87 @@
+"""The source tree that jupyter-book reads: the checkout's pages with executed notebooks in place.
+
+Written file by file, and only where the contents differ, so that jupyter-book sees what changed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import nbformat
+
+from gfgd.book.contents import BookError, documents, title
+from gfgd.book.mathjax import copy_mathjax
+from gfgd.book.pages import Gathered, parameters_page, what_holds
+from gfgd.book.parameters import read_parameters
+from gfgd.book.runs import Run
+
+SETTINGS = ("_config.yml", "_toc.yml", "references.bib")
+
+
+def assemble(
+    root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[Gathered]
+) -> None:
+    """Make the source tree hold exactly what the book consists of.
+
+    Raises
+    ------
+    BookError
+        If the table of contents names a page that is not there.
+    """
+    runs, gathered = list(runs), list(gathered)
+    files = {name: (root / name).read_bytes() for name in SETTINGS}
+    files |= _static(root)
+    files |= _generated(root, runs, gathered)
+    executed = {run.chapter.relative_to(root).as_posix(): run.executed for run in runs}
+    files |= {name: path.read_bytes() for name, path in executed.items()}
+    for document in documents(root):
+        files |= _page(root, document, files)
+    _mirror(source, files)
+    if not (source / "_extra" / "mathjax").is_dir():
+        copy_mathjax(source / "_extra" / "mathjax")
+
+
+def _static(root: Path) -> dict[str, bytes]:
+    paths = (path for path in (root / "_static").rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+def _generated(root: Path, runs: list[Run], gathered: list[Gathered]) -> dict[str, bytes]:
+    chapters = {
+        run.chapter.relative_to(root).with_suffix("").as_posix(): (
+            title(nbformat.read(run.chapter, as_version=4)),
+            read_parameters(run.chapter).values(),
+        )
+        for run in runs
+    }
+    claims = json.dumps([entry.to_json() for entry in gathered], indent=1, ensure_ascii=False)
+    pages = {
+        "what_holds.md": what_holds(gathered),
+        "parameters.md": parameters_page(chapters),
+        "_extra/claims.json": claims + "\n",
+    }
+    return {name: text.encode() for name, text in pages.items()}
+
+
+def _page(root: Path, document: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a page's file and its contents, unless the files hold it already."""
+    names = [f"{document}{suffix}" for suffix in (".ipynb", ".md")]
+    if any(name in files for name in names):
+        return {}
+    for name in names:
+        if (root / name).is_file():
+            return {name: (root / name).read_bytes()}
+    raise BookError(f"_toc.yml names {document!r}, but there is no {' or '.join(names)}")
+
+
+def _mirror(source: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder hold these files; MathJax, copied once, stays."""
+    keep = source / "_extra" / "mathjax"
+    for path in [path for path in source.rglob("*") if path.is_file()]:
+        if keep not in path.parents and path.relative_to(source).as_posix() not in files:
+            path.unlink()
+    for name, contents in files.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_bytes() != contents:
+            path.write_bytes(contents)

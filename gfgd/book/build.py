@@ -1,0 +1,139 @@
+"""`gfgd book`: run the chapters that need it, gather the claims, build the HTML."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from filelock import FileLock, Timeout
+
+from gfgd.book.assemble import assemble
+from gfgd.book.contents import BookError, chapters, title
+from gfgd.book.html import build_html
+from gfgd.book.pages import Gathered, duplicates
+from gfgd.book.parameters import read_parameters, read_preset
+from gfgd.book.runs import Run, run_chapter
+
+DEFAULT_PRESET = "default"
+
+
+@dataclass(frozen=True)
+class Book:
+    """A built book: its front page, its chapters' runs, its claims, and whether HTML was built."""
+
+    index: Path
+    runs: tuple[Run, ...]
+    claims: tuple[Gathered, ...]
+    html_built: bool
+
+    def failures(self) -> list[str]:
+        """Return a line for each claim that does not hold, with its chapter."""
+        return [f"{entry.chapter}: {entry.claim}" for entry in self.claims if not entry.claim.holds]
+
+
+def build_book(
+    root: Path,
+    *,
+    preset: str | None = None,
+    dataset: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Book:
+    """Build the book of a checkout into ``_build/html``, doing only what has changed.
+
+    A second build of the same checkout waits for the first. A claim that does not hold is no
+    error here: see `Book.failures`.
+
+    Parameters
+    ----------
+    root
+        The checkout.
+    preset
+        The name of a preset; by default every chapter runs with its own defaults.
+    dataset
+        A dataset for every chapter that has a parameter ``dataset``; by default the chapter's.
+    say
+        Is told of each step in a line.
+
+    Raises
+    ------
+    ParameterError, ChapterError, BookError
+        For a mistake in the parameters, a chapter that fails, and a page that cannot be built.
+    """
+    paths = chapters(root)
+    stems = [path.stem for path in paths]
+    presets = read_preset(preset_path(root, preset), stems) if preset else {}
+    with build_lock(root, say):
+        runs = []
+        for path in paths:
+            overrides = _overrides(path, presets.get(path.stem, {}), dataset)
+            executed = root / "_build" / "executed" / (preset or DEFAULT_PRESET) / path.name
+            run = run_chapter(path, executed, overrides, root=root)
+            say(f"{path.stem}: " + (f"run in {run.seconds:.0f} s" if run.fresh else "unchanged"))
+            runs.append(run)
+        gathered = gather(root, runs, preset or DEFAULT_PRESET)
+        source = root / "_build" / "source"
+        assemble(root, source, runs, gathered)
+        _write_claims(root, gathered)
+        html = root / "_build" / "html"
+        built = build_html(source, root / "_build" / "jupyter-book", html)
+    return Book(html / "index.html", tuple(runs), tuple(gathered), built)
+
+
+def preset_path(root: Path, name: str) -> Path:
+    """Return the file of a preset."""
+    return root / "chapters" / "presets" / f"{name}.yaml"
+
+
+@contextmanager
+def build_lock(root: Path, say: Callable[[str], None]):
+    """Hold the checkout's build to oneself; wait, and say so, while another build has it."""
+    folder = root / "_build"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another build of this checkout is under way; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def gather(root: Path, runs: list[Run], preset: str) -> list[Gathered]:
+    """Return the claims of all chapters, in their order.
+
+    Raises
+    ------
+    BookError
+        If two claims have the same name.
+    """
+    gathered = []
+    for run in runs:
+        chapter = run.chapter.relative_to(root).with_suffix("").as_posix()
+        heading = title(nbformat.read(run.chapter, as_version=4))
+        default = run.parameters.get("dataset")
+        gathered += [
+            Gathered(claim, chapter, heading, preset, claim.dataset or default)
+            for claim in run.claims()
+        ]
+    repeated = duplicates(gathered)
+    if repeated:
+        raise BookError("\n".join([*repeated, "give each claim a name of its own"]))
+    return gathered
+
+
+def _overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
+    overrides = dict(preset)
+    if dataset is not None and "dataset" in read_parameters(chapter):
+        overrides["dataset"] = dataset
+    return overrides
+
+
+def _write_claims(root: Path, gathered: list[Gathered]) -> None:
+    claims = json.dumps([entry.to_json() for entry in gathered], indent=1, ensure_ascii=False)
+    (root / "_build" / "claims.json").write_text(claims + "\n", encoding="utf-8")

@@ -1,0 +1,195 @@
+"""Claims: what a chapter asserts, measured in the run that the reader sees.
+
+A claim never raises when it does not hold, because a reader's own parameters may well break it:
+it shows its verdict, and leaves a structured output behind. `gfgd book` gathers those outputs and
+fails the build where one does not hold.
+"""
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any, Literal
+
+from IPython.display import Markdown, display
+
+MIME_TYPE = "application/vnd.gfgd.claim+json"
+KINDS = ("measured", "proved")
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the number measured for it, and the criterion that the number must meet.
+
+    Exactly one of `below` (measured < below), `above` (measured > above) and `between`
+    (low <= measured <= high) is given. `kind` tells a theorem checked in numbers ("proved") from
+    an observation ("measured").
+
+    Raises
+    ------
+    ValueError
+        For a name that is not lower-case words joined by hyphens, an unknown kind, a measured
+        value that is no number, or anything but exactly one usable criterion.
+    """
+
+    name: str
+    statement: str
+    measured: float
+    below: float | None = None
+    above: float | None = None
+    between: tuple[float, float] | None = None
+    slide: str = ""
+    kind: str = "measured"
+    dataset: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name = {self.name!r}: must be lower-case words joined by hyphens, "
+                "such as 'flow-matches-descent'"
+            )
+        if self.kind not in KINDS:
+            raise ValueError(f"kind = {self.kind!r}: must be one of {KINDS}")
+        object.__setattr__(self, "measured", _number("measured", self.measured))
+        self._check_criterion()
+
+    def _check_criterion(self) -> None:
+        given = [key for key in ("below", "above", "between") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"claim {self.name!r} has the criteria {given}: give exactly one of below, above "
+                "and between"
+            )
+        if self.between is None:
+            (key,) = given
+            bounds = (_number(key, getattr(self, key)),)
+            object.__setattr__(self, key, bounds[0])
+        else:
+            bounds = tuple(_number("between", bound) for bound in self.between)
+            object.__setattr__(self, "between", bounds)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                raise ValueError(f"between = {self.between!r}: must be (low, high), low <= high")
+        if any(math.isnan(bound) for bound in bounds):
+            raise ValueError(f"{given[0]} = {bounds!r}: must not be NaN")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the measured value meets the criterion; NaN never does."""
+        if self.below is not None:
+            return self.measured < self.below
+        if self.above is not None:
+            return self.measured > self.above
+        assert self.between is not None
+        return self.between[0] <= self.measured <= self.between[1]
+
+    @property
+    def criterion(self) -> str:
+        """The criterion in words, such as ``below 0.02``."""
+        if self.below is not None:
+            return f"below {self.below:.4g}"
+        if self.above is not None:
+            return f"above {self.above:.4g}"
+        assert self.between is not None
+        return f"between {self.between[0]:.4g} and {self.between[1]:.4g}"
+
+    @property
+    def verdict(self) -> str:
+        """``holds`` or ``does not hold``."""
+        return "holds" if self.holds else "does not hold"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the claim as plain JSON; a number that is not finite becomes its name."""
+        fields = {key: _jsonable(value) for key, value in asdict(self).items()}
+        return fields | {"criterion": self.criterion, "holds": self.holds}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Claim":
+        """Return the claim that `to_json` wrote."""
+        known = {key: fields[key] for key in cls.__dataclass_fields__ if key in fields}
+        return cls(**known)
+
+    def _repr_html_(self) -> str:
+        mark, colour = ("✓", "#2e8b57") if self.holds else ("✗", "#d0402b")
+        about = ", ".join(filter(None, [self.kind, self.slide, self.dataset]))
+        return (
+            f'<div class="gfgd-claim" id="claim-{self.name}" '
+            f'style="border-left: 0.4em solid {colour}; padding: 0.4em 0.8em; margin: 0.5em 0">'
+            f"<strong>{mark} {self.verdict}</strong>: {escape(self.statement)}<br>"
+            f"<small>measured {self.measured:.4g}, to be {self.criterion} · "
+            f"<code>{self.name}</code> · {escape(about)}</small></div>"
+        )
+
+    def __str__(self) -> str:
+        mark = "✓" if self.holds else "✗"
+        return (
+            f"{mark} {self.name} {self.verdict}: {self.statement} "
+            f"(measured {self.measured:.4g}, to be {self.criterion})"
+        )
+
+
+def claim(
+    name: str,
+    statement: str,
+    *,
+    measured: float,
+    below: float | None = None,
+    above: float | None = None,
+    between: tuple[float, float] | None = None,
+    slide: str,
+    kind: Literal["measured", "proved"] = "measured",
+    dataset: str | None = None,
+) -> Claim:
+    """Show a claim with its verdict, leave it as a structured output, and return it.
+
+    Parameters
+    ----------
+    name
+        Lower-case words joined by hyphens; unique in the book.
+    statement
+        One plain sentence (no markup).
+    measured
+        The number that this run found; anything that ``float()`` takes.
+    below, above, between
+        The criterion: exactly one of them. ``below`` and ``above`` are strict, ``between``
+        includes both ends.
+    slide
+        The slide of the talk that says so.
+    kind
+        "proved" for a theorem that is checked in numbers, else "measured".
+    dataset
+        The dataset that the number comes from, where there is one.
+
+    Raises
+    ------
+    ValueError
+        For a malformed claim. Never for one that does not hold.
+    """
+    stated = Claim(name, statement, measured, below, above, between, slide, kind, dataset)
+    bundle = {
+        MIME_TYPE: stated.to_json(),
+        "text/html": stated._repr_html_(),
+        "text/plain": str(stated),
+    }
+    display(bundle, raw=True)
+    return stated
+
+
+def report(markdown_text: str) -> None:
+    """Show Markdown text, so that the numbers in a chapter's prose come from the run itself."""
+    display(Markdown(markdown_text))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} = {value!r}: must be a single number") from None
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

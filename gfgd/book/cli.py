@@ -1,0 +1,115 @@
+"""The command ``gfgd``: run one chapter, build the book, get the data.
+
+Exit codes: 0 done; 1 a chapter failed, a page could not be built, or a claim of the book does not
+hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard error.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gfgd.book.build import build_book, preset_path
+from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, find_root
+from gfgd.book.execute import ChapterError, execute_chapter
+from gfgd.book.parameters import ParameterError, read_preset
+from gfgd.datasets import DatasetError, fetch_mnist
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ParameterError, UsageError) as error:
+        return _fail(error, 2)
+    except (ChapterError, BookError, DatasetError) as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"gfgd: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gfgd", description=(__doc__ or "").split("\n\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(commands, "run", _run, "run one chapter, with parameters of your own")
+    run.add_argument("chapter", help="a notebook, or the beginning of a chapter's name")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter; may be repeated; goes before a preset",
+    )
+    run.add_argument("--preset", help="a file of chapters/presets: quick, paper")
+    run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
+    book = _command(commands, "book", _book, "run what has changed and build the book")
+    book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
+    _command(commands, "data", _data, "get MNIST and verify it")
+    return parser
+
+
+def _command(commands, name: str, function: Callable, help_text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    root = find_root()
+    chapter = find_chapter(options.chapter, root)
+    overrides = {}
+    if options.preset:
+        stems = [path.stem for path in chapters(root)]
+        preset = read_preset(preset_path(root, options.preset), stems)
+        overrides |= preset.get(chapter.stem, {})
+    overrides |= dict(options.parameters)
+    output = options.output or root / "_build" / "runs" / chapter.name
+    done = execute_chapter(chapter, output, overrides)
+    for claim in done.claims:
+        print(claim)
+    print(f"{done.seconds:.0f} s; the executed notebook: {done.path.resolve()}")
+    return 0
+
+
+def _book(options: argparse.Namespace) -> int:
+    root = find_root()
+    book = build_book(root, preset=options.preset, dataset=_dataset(), say=_say)
+    failures = book.failures()
+    print(f"{len(book.claims)} claims, {len(book.claims) - len(failures)} hold")
+    print(f"The book: {book.index.resolve().as_uri()}")
+    if failures:
+        lines = "\n".join(f"  {line}" for line in failures)
+        return _fail(f"these claims do not hold:\n{lines}", 1)
+    return 0
+
+
+def _dataset() -> str | None:
+    """Return the dataset to build with instead of MNIST, where MNIST is not to be had."""
+    try:
+        fetch_mnist()
+    except DatasetError as error:
+        _say(f"MNIST is not to be had: {error}")
+        _say("Building with scikit-learn's embedded digits instead; the pages say so.")
+        return "digits"
+    return None
+
+
+def _data(options: argparse.Namespace) -> int:
+    _say(f"MNIST, verified: {fetch_mnist().resolve()}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""What the book consists of: the checkout, its table of contents, and the names of chapters."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+CONTENTS = "_toc.yml"
+
+
+class BookError(RuntimeError):
+    """A book that cannot be built as it stands, or that was built with a warning."""
+
+
+class UsageError(ValueError):
+    """A user's mistake: a checkout or a chapter that is not there."""
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the checkout: the nearest folder upward that has a ``_toc.yml``.
+
+    Without a `start`, looks upward from the current directory, then from this file.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    starts = [start] if start else [Path.cwd(), Path(__file__).parent]
+    for place in starts:
+        for folder in (place.resolve(), *place.resolve().parents):
+            if (folder / CONTENTS).is_file() and (folder / "chapters").is_dir():
+                return folder
+    raise UsageError("no checkout of the book here: change into one (the folder with _toc.yml)")
+
+
+def documents(root: Path) -> list[str]:
+    """Return the documents of the table of contents, paths without suffix, in reading order."""
+    contents = yaml.safe_load((root / CONTENTS).read_text(encoding="utf-8"))
+    return list(_documents(contents))
+
+
+def chapters(root: Path) -> list[Path]:
+    """Return the notebooks of the table of contents, in reading order."""
+    paths = (root / f"{document}.ipynb" for document in documents(root))
+    return [path for path in paths if path.is_file()]
+
+
+def find_chapter(name: str, root: Path) -> Path:
+    """Return the notebook that a user means: a path, a file stem, or a stem's beginning.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or more than one.
+    """
+    if name.endswith(".ipynb") and Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in sorted((root / "chapters").glob("[!.]*.ipynb"))}
+    if name in known:
+        return known[name]
+    starting = [stem for stem in known if stem.startswith(name)]
+    if len(starting) == 1:
+        return known[starting[0]]
+    if starting:
+        raise UsageError(f"chapter {name!r}: could be {', '.join(starting)}; give more of it")
+    close = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+    raise UsageError(f"there is no chapter {name!r}; there is {', '.join(close) or 'none at all'}")
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """Return the text of the first heading of a notebook."""
+    for cell in notebook.cells:
+        for line in cell.source.splitlines():
+            if cell.cell_type == "markdown" and line.startswith("# "):
+                return line[2:].strip()
+    return "Untitled"
+
+
+def _documents(node: Any) -> Iterator[str]:
+    """Yield every ``file`` and ``root`` of a table of contents, depth first."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _documents(item)
+    elif isinstance(node, dict):
+        yield from (node[key] for key in ("root", "file") if key in node)
+        for value in node.values():
+            if isinstance(value, (list, dict)):
+                yield from _documents(value)

@@ -1,0 +1,187 @@
+"""Run one chapter through papermill, to a temporary name first.
+
+What stands under the output's name is always a whole, successful run. A run that fails leaves its
+notebook beside it as ``NAME.failed.ipynb``.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from gfgd.book.claims import MIME_TYPE, Claim
+from gfgd.book.parameters import ParameterError, read_parameters, validate
+
+PROVENANCE_TAG = "provenance"
+
+
+class ChapterError(RuntimeError):
+    """A chapter that did not run to its end: which, at which cell, and why."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A chapter's successful run: the notebook written, its claims, and the seconds it took."""
+
+    path: Path
+    claims: tuple[Claim, ...]
+    seconds: float
+
+
+def execute_chapter(
+    chapter: Path, output: Path, overrides: Mapping[str, Any], *, directory: Path | None = None
+) -> Executed:
+    """Run a chapter with papermill, add its provenance, and move it to `output`.
+
+    Parameters
+    ----------
+    chapter
+        The notebook; it is not changed.
+    output
+        Where the executed notebook goes; an earlier file there is replaced only by success.
+    overrides
+        Values for the chapter's parameters.
+    directory
+        The working directory of the run; by default the current one.
+
+    Raises
+    ------
+    ParameterError
+        If an override cannot be used, or `output` is the chapter itself; nothing has run then.
+    ChapterError
+        If a cell fails or the kernel dies.
+    """
+    if output.resolve() == chapter.resolve():
+        raise ParameterError(f"output = {output}: is the chapter itself; give another file")
+    values = validate(chapter, overrides)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    started = time.perf_counter()
+    try:
+        _papermill(chapter, temporary, values, directory)
+        seconds = time.perf_counter() - started
+        claims = _finish(chapter, temporary, values, seconds)
+        os.replace(temporary, output)
+    except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
+        if temporary.exists():
+            os.replace(temporary, failed)
+        raise ChapterError(_failure(chapter, failed, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    return Executed(output, claims, seconds)
+
+
+def read_claims(notebook: nbformat.NotebookNode) -> tuple[Claim, ...]:
+    """Return the claims that an executed notebook holds, in its order."""
+    bundles = (
+        output["data"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if MIME_TYPE in output.get("data", {})
+    )
+    return tuple(Claim.from_json(_mapping(bundle[MIME_TYPE])) for bundle in bundles)
+
+
+def _mapping(stored: Any) -> dict[str, Any]:
+    return json.loads(stored) if isinstance(stored, str) else dict(stored)
+
+
+def _papermill(
+    chapter: Path, output: Path, values: Mapping[str, Any], directory: Path | None
+) -> None:
+    # The environment's own kernel, not one that the user may have installed under that name.
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    papermill.execute_notebook(
+        str(chapter),
+        str(output),
+        parameters=dict(values),
+        kernel_name="python3",
+        cwd=None if directory is None else str(directory),
+        progress_bar={"desc": chapter.stem},
+    )
+
+
+def _finish(
+    chapter: Path, path: Path, values: Mapping[str, Any], seconds: float
+) -> tuple[Claim, ...]:
+    """Add the provenance to an executed notebook, and take this machine's paths out of it."""
+    notebook = nbformat.read(path, as_version=4)
+    run = notebook.metadata.get("papermill", {})
+    for key in ("input_path", "output_path"):
+        run[key] = chapter.name
+    cell = nbformat.v4.new_markdown_cell(
+        provenance(chapter, values, seconds), metadata={"tags": [PROVENANCE_TAG]}
+    )
+    notebook.cells.append(cell)
+    nbformat.write(notebook, path)
+    return read_claims(notebook)
+
+
+def provenance(chapter: Path, overrides: Mapping[str, Any], seconds: float) -> str:
+    """Return the section "How this page was made", in Markdown."""
+    values = {name: entry.default for name, entry in read_parameters(chapter).items()}
+    shown = ", ".join(f"{name} = {value!r}" for name, value in (values | dict(overrides)).items())
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "gfgd"))
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    rows = {
+        "Commit": commit(chapter.parent),
+        "Parameters": f"`{shown}`" if shown else "none",
+        "Versions": f"Python {platform.python_version()}, {versions}",
+        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, "
+        f"{_accelerator()}",
+        "Run": f"{when}, {seconds:.0f} s",
+    }
+    lines = "".join(f"| {key} | {value} |\n" for key, value in rows.items())
+    return f"## How this page was made\n\n| | |\n|---|---|\n{lines}"
+
+
+def commit(directory: Path) -> str:
+    """Return the commit of the checkout that a directory lies in, and whether it is modified."""
+    command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+    return found.stdout.strip().replace("-dirty", " with local changes")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _accelerator() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
+
+
+def _failure(chapter: Path, failed: Path, error: Exception) -> str:
+    kept = f"\nThe notebook up to there: {failed}" if failed.exists() else ""
+    if not isinstance(error, PapermillExecutionError):
+        return f"{chapter.stem}: the run stopped: {type(error).__name__}: {error}{kept}"
+    source = error.source.strip()
+    first = source.splitlines()[0] if source else "(empty)"
+    numbers = [
+        f"{index} (id {cell.get('id', 'none')})"
+        for index, cell in enumerate(nbformat.read(chapter, as_version=4).cells)
+        if cell.source.strip() == source
+    ]
+    where = f"cell {numbers[0]}" if numbers else "the cell of injected parameters"
+    return f"{chapter.stem}: {where}, {first!r}: {error.ename}: {error.evalue}{kept}"

@@ -1,0 +1,123 @@
+"""Whether a chapter must run again.
+
+A fingerprint is the SHA-256 of everything that a chapter's outputs depend on: its own cells, the
+modules of gfgd that it imports, directly or through another, the lock file, its parameters, and
+the data. A cache keyed on the notebook alone would miss an edit of an imported module.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+PACKAGE = "gfgd"
+
+
+def fingerprint(
+    chapter: Path,
+    root: Path,
+    parameters: Mapping[str, Any],
+    *,
+    data: Iterable[Path] = (),
+) -> str:
+    """Return the SHA-256, in hexadecimal, of all that a chapter's run depends on.
+
+    Parameters
+    ----------
+    chapter
+        The notebook. Its outputs, execution counts and notebook metadata do not count.
+    root
+        The checkout: the package, and ``requirements.lock`` if it is there.
+    parameters
+        The values that the chapter runs with, the dataset's name among them.
+    data
+        Files that chapters read, such as the archive of long runs.
+    """
+    notebook = nbformat.read(chapter, as_version=4)
+    files = sorted(imported_files(notebook_imports(notebook), root))
+    files += [root / "requirements.lock", *sorted(data)]
+    digest = hashlib.sha256()
+    _add(digest, _cells(notebook), json.dumps(dict(parameters), sort_keys=True, default=repr))
+    for path in files:
+        if path.is_file():
+            _add(digest, path.relative_to(root).as_posix(), path.read_bytes())
+    return digest.hexdigest()
+
+
+def tree_fingerprint(root: Path) -> str:
+    """Return the SHA-256 of every file under a folder, names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        _add(digest, path.relative_to(root).as_posix(), path.read_bytes())
+    return digest.hexdigest()
+
+
+def notebook_imports(notebook: nbformat.NotebookNode) -> set[str]:
+    """Return the dotted names that a notebook's code cells import."""
+    names: set[str] = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            lines = (line for line in cell.source.splitlines() if line.lstrip()[:1] not in "%!?")
+            names |= set(_imports("\n".join(lines), ""))
+    return names
+
+
+def imported_files(names: Iterable[str], root: Path) -> set[Path]:
+    """Return the files of the package that importing some dotted names would execute.
+
+    Importing ``gfgd.a.b`` executes ``gfgd/__init__.py``, ``gfgd/a/__init__.py`` and
+    ``gfgd/a/b.py``, and all that they import in turn.
+    """
+    found: set[Path] = set()
+    waiting = set(names)
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for path in _files(name, root):
+            if path not in found:
+                found.add(path)
+                package = ".".join(path.relative_to(root).parent.parts)
+                waiting |= set(_imports(path.read_text(encoding="utf-8"), package)) - seen
+    return found
+
+
+def _files(name: str, root: Path) -> Iterator[Path]:
+    """Yield the files of each prefix of a dotted name that is a module of the package."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE:
+        return
+    for end in range(1, len(parts) + 1):
+        stem = root.joinpath(*parts[:end])
+        for path in (stem / "__init__.py", stem.with_suffix(".py")):
+            if path.is_file():
+                yield path
+
+
+def _imports(source: str, package: str) -> Iterator[str]:
+    """Yield the dotted names that a source imports; of ``from a import b`` both a and a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) + 1 - node.level]
+            base = ".".join((parents if node.level else []) + [node.module or ""]).strip(".")
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _cells(notebook: nbformat.NotebookNode) -> str:
+    cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
+    return json.dumps(cells, sort_keys=True)
+
+
+def _add(digest: Any, *parts: str | bytes) -> None:
+    """Add parts to a digest, each with its length, so that no two sequences look alike."""
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(data)}:".encode())
+        digest.update(data)

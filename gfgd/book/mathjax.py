@@ -1,0 +1,40 @@
+"""MathJax for the built book, so that formulas need no other host.
+
+The package ``sphinx-mathjax-offline`` carries MathJax 3.2.2 (Apache License 2.0). Only what the
+book's pages ask for is copied: the TeX-to-HTML component, its fonts and its TeX extensions.
+"""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+DISTRIBUTION = "sphinx-mathjax-offline"
+COMPONENT = "tex-chtml.js"
+WANTED = (
+    COMPONENT,
+    "input/tex/extensions/",
+    "output/chtml/fonts/woff-v2/",
+    "a11y/",
+    "sre/mathmaps/en.json",
+    "sre/mathmaps/base.json",
+    "ui/",
+)
+
+
+def copy_mathjax(destination: Path) -> None:
+    """Copy MathJax's files into a folder, which must not exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the distribution does not hold the component.
+    """
+    files = metadata.files(DISTRIBUTION) or []
+    for file in files:
+        _, found, name = file.as_posix().partition("/static/mathjax/")
+        if found and name.startswith(WANTED):
+            target = destination / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(file.locate()), target)
+    if not (destination / COMPONENT).is_file():
+        raise FileNotFoundError(f"{DISTRIBUTION} has no {COMPONENT}: run `make book` to install it")

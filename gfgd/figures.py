@@ -1,0 +1,153 @@
+"""The book's figures: one style, one function for each kind of picture.
+
+Every function returns a ``matplotlib.figure.Figure`` of its own, outside pyplot's state.
+Lines differ in colour and in dash pattern; the colours are those of Okabe & Ito (2008),
+which colour-blind readers can tell apart; the background is white, so that a figure can be
+read on a dark page too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from gfgd.spectrum import Spectrum
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+
+#: Width of a page's text in inches: a figure is read on a phone, too.
+WIDTH = 6.4
+
+STYLE = {
+    "font.size": 11,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "gfgd",  # the same picture gives the same file
+    "figure.constrained_layout.use": True,
+}
+
+
+def use_style() -> None:
+    """Set the book's style, and let a notebook show figures as SVG."""
+    mpl.rcParams.update(STYLE)
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def curves(
+    times: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    *,
+    ylabel: str,
+    xlabel: str = "time t = kη",
+    yscale: str = "log",
+    xscale: str = "linear",
+    title: str = "",
+) -> Figure:
+    """Draw one line for each entry of `lines` against `times`, with a legend.
+
+    Parameters
+    ----------
+    times
+        Shape ``(T,)``, or a mapping with the same keys as `lines` where they differ.
+    lines
+        Label to values, shape ``(T,)``. On a log scale values ≤ 0 are left out.
+    ylabel, xlabel, title
+        What is drawn, with units.
+    yscale, xscale
+        ``"log"`` or ``"linear"``.
+    """
+    figure = Figure(figsize=(WIDTH, 4.0))
+    axes = figure.add_subplot()
+    for (label, values), (colour, dashes) in zip(lines.items(), line_styles(), strict=False):
+        at = times[label] if isinstance(times, Mapping) else times
+        drawn = _numbers(values)
+        if yscale == "log":
+            drawn = np.where(drawn > 0, drawn, np.nan)
+        axes.plot(_numbers(at), drawn, color=colour, linestyle=dashes, label=label)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, xscale=xscale, title=title)
+    _legend(axes, len(lines))
+    return figure
+
+
+def order_of_convergence(
+    step_sizes: ArrayLike,
+    errors: Mapping[str, ArrayLike],
+    *,
+    ylabel: str,
+    xlabel: str = "step size η",
+    title: str = "",
+) -> Figure:
+    """Draw errors against step sizes on log–log axes, each with its fitted slope."""
+    figure = Figure(figsize=(WIDTH, 4.0))
+    axes = figure.add_subplot()
+    sizes = _numbers(step_sizes)
+    for (label, values), (colour, dashes) in zip(errors.items(), line_styles(), strict=False):
+        slope = fitted_slope(sizes, values)
+        axes.plot(
+            sizes,
+            _numbers(values),
+            color=colour,
+            linestyle=dashes,
+            marker="o",
+            label=f"{label}: slope {slope:.2f}",
+        )
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log", title=title)
+    _legend(axes, len(errors))
+    return figure
+
+
+def spectrum(spectra: Mapping[str, Spectrum], *, title: str = "") -> Figure:
+    """Draw λmax (top) and λmin (bottom) along trajectories; open circles did not converge."""
+    figure = Figure(figsize=(WIDTH, 6.0))
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for (label, found), (colour, dashes) in zip(spectra.items(), line_styles(), strict=False):
+        times = _numbers(found.times)
+        for axes, name in ((top, "largest"), (bottom, "smallest")):
+            values = _numbers(getattr(found, name))[:, 0]
+            failed = ~_numbers(getattr(found, f"{name}_converged"))[:, 0].astype(bool)
+            axes.plot(times, values, color=colour, linestyle=dashes, label=label)
+            axes.plot(times[failed], values[failed], "o", color=colour, fillstyle="none")
+    top.set(ylabel="λmax of the Hessian", title=title, ylim=(0, None))
+    bottom.set(ylabel="λmin of the Hessian", xlabel="time t")
+    bottom.set_yscale("symlog", linthresh=0.01)
+    _legend(top, len(spectra))
+    return figure
+
+
+def fitted_slope(x: ArrayLike, y: ArrayLike) -> float:
+    """Return the least-squares slope of log y against log x."""
+    return float(np.polyfit(np.log(_numbers(x)), np.log(_numbers(y)), 1)[0])
+
+
+def line_styles() -> cycle[tuple[str, str | tuple[int, Sequence[int]]]]:
+    """Return pairs of a colour and a dash pattern, no two alike among the first seven."""
+    return cycle(zip(COLOURS, DASHES, strict=True))
+
+
+def _numbers(values) -> np.ndarray:
+    """Return tensors and lists as a numpy array on the CPU."""
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+
+
+def _legend(axes: Axes, lines: int) -> None:
+    if lines > 1:
+        axes.legend(fontsize=10)

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from gfgd.descent import gradient_descent
+from tests.problems import quadratic, quartic, small_network
+
+
+def test_closed_form_on_a_quadratic():
+    eigenvalues = torch.tensor([2.0, 0.5, -0.3], dtype=torch.float64)
+    start = torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64)
+    run = gradient_descent(
+        quadratic(*eigenvalues), start, step_size=0.1, iterations=50, record_every=7
+    )
+    steps = torch.tensor([0, 7, 14, 21, 28, 35, 42, 49, 50], dtype=torch.float64)
+    exact = start * (1 - 0.1 * eigenvalues) ** steps[:, None]
+    torch.testing.assert_close(run.times, 0.1 * steps)
+    torch.testing.assert_close(run.points, exact)
+    torch.testing.assert_close(run.losses, 0.5 * (eigenvalues * exact**2).sum(-1))
+    assert run.completed and run.counts == {"gradients": 51}
+
+
+def test_loss_and_point_belong_to_the_same_iterate():
+    objective = small_network()
+    run = gradient_descent(objective, objective.initial(0), step_size=0.1, iterations=5)
+    torch.testing.assert_close(run.losses, objective.value(run.points))
+
+
+def test_the_start_is_not_changed():
+    start = torch.ones(1)
+    gradient_descent(quadratic(1.0), start, step_size=0.1, iterations=3)
+    assert start.item() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_runs_in_the_precision_of_the_start(dtype):
+    run = gradient_descent(quadratic(1.0), torch.ones(1, dtype=dtype), step_size=0.1, iterations=3)
+    assert run.points.dtype == run.losses.dtype == dtype
+
+
+def test_float32_data_with_float64_weights_accumulates_in_float64():
+    single, double = small_network(dtype=torch.float32), small_network()
+    start = double.initial(0)
+    settings = {"step_size": 1e-3, "iterations": 2000, "record_every": 2000}
+    exact = gradient_descent(double, start, **settings)
+    mixed = gradient_descent(single, start, **settings)
+    rounded = gradient_descent(single, start.float(), **settings)
+    assert mixed.points.dtype == torch.float64
+    assert mixed.distance_to(exact)[-1] < 0.1 * rounded.distance_to(exact)[-1]
+
+
+def test_divergence_names_iteration_and_step_size():
+    # From x = 10 the quartic's step x ← x − x³ is past all bounds in a few iterations.
+    start = torch.tensor([10.0, 0.0], dtype=torch.float64)
+    run = gradient_descent(quartic(), start, step_size=1.0, iterations=100)
+    reached = len(run.times)
+    assert not run.completed
+    assert f"at iteration {reached} with step size 1" in run.status
+    assert run.losses.isfinite().all()
+
+
+def test_a_batch_goes_on_while_one_member_is_finite():
+    starts = torch.tensor([[10.0, 0.0], [0.1, 0.1]], dtype=torch.float64)
+    run = gradient_descent(quartic(), starts, step_size=1.0, iterations=20)
+    assert len(run.times) == 21
+    assert "1 of 2" in run.status
+    alone = gradient_descent(quartic(), starts[1], step_size=1.0, iterations=20)
+    torch.testing.assert_close(run.points[:, 1], alone.points)
+
+
+def test_until_loss_stops_at_the_first_such_iterate():
+    run = gradient_descent(
+        quadratic(1.0),
+        torch.ones(1, dtype=torch.float64),
+        step_size=0.1,
+        iterations=1000,
+        record_every=100,
+        until_loss=0.01,
+    )
+    assert run.losses[-1] <= 0.01 < run.losses[-1] / 0.9**2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step_size": 0}, "step_size = 0: must be greater than 0"),
+        ({"step_size": float("nan")}, "step_size"),
+        ({"iterations": 0}, "iterations = 0"),
+        ({"iterations": 2.5}, "iterations = 2.5: must be a whole number"),
+        ({"record_every": 0}, "record_every = 0"),
+        ({"start": torch.tensor([float("inf")])}, "start: has non-finite"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"start": torch.ones(1), "step_size": 0.1, "iterations": 2} | change
+    with pytest.raises(ValueError, match=message):
+        gradient_descent(quadratic(1.0), **arguments)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from gfgd import figures
+from gfgd.flow import gradient_flow
+from gfgd.spectrum import spectrum_along
+from tests.problems import quadratic
+
+
+def test_curves_have_labels_and_differ_in_colour_and_dashes():
+    times = torch.linspace(0, 1, 5)
+    figure = figures.curves(times, {"a": times, "b": 2 * times}, ylabel="distance")
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "distance" and axes.get_xlabel() == "time t = kη"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    first, second = axes.get_lines()
+    assert first.get_color() != second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    assert np.isnan(first.get_ydata()[0])  # 0 has no place on a log scale
+
+
+def test_lines_may_have_times_of_their_own():
+    figure = figures.curves(
+        {"a": [0, 1], "b": [0, 1, 2]}, {"a": [1, 2], "b": [1, 2, 3]}, ylabel="f"
+    )
+    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()] == [2, 3]
+
+
+def test_order_of_convergence_shows_the_slope():
+    sizes = np.array([0.1, 0.05, 0.01])
+    figure = figures.order_of_convergence(sizes, {"Euler": 3 * sizes**2}, ylabel="error")
+    assert figure.axes[0].get_lines()[0].get_label() == "Euler: slope 2.00"
+    assert figures.fitted_slope(sizes, sizes**-1.5) == pytest.approx(-1.5)
+
+
+def test_spectrum_draws_both_ends():
+    objective = quadratic(-1.0, 2.0)
+    flow = gradient_flow(objective, torch.ones(2).double(), torch.linspace(0, 1, 4))
+    figure = figures.spectrum({"flow": spectrum_along(objective, flow)})
+    top, bottom = figure.axes
+    np.testing.assert_allclose(top.get_lines()[0].get_ydata(), 2.0)
+    np.testing.assert_allclose(bottom.get_lines()[0].get_ydata(), -1.0)

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import scipy.sparse.linalg
+import torch
+
+from gfgd.flow import gradient_flow
+from gfgd.objective import Objective
+from gfgd.spectrum import extreme_eigenvalues, spectrum_along
+from tests.problems import quadratic, small_network
+
+
+def diagonal(values) -> Objective:
+    return quadratic(*np.asarray(values).tolist())
+
+
+def spectra():
+    grid = np.random.default_rng(0)
+    yield "spread", grid.normal(size=300)
+    yield "all positive", 1 + grid.random(250)
+    yield "all negative", -1 - grid.random(250)
+    yield "singular, positive", np.r_[np.zeros(200), np.arange(1.0, 51)]
+    yield "degenerate ends", np.r_[[-2.0] * 5, np.linspace(-1, 1, 240), [3.0] * 5]
+    yield "multiple of the identity", np.full(220, 2.5)
+    yield "zero", np.zeros(220)
+    yield "one outlier", np.r_[[-1e3], np.linspace(1, 2, 230)]
+
+
+@pytest.mark.parametrize(("name", "values"), spectra(), ids=[name for name, _ in spectra()])
+def test_matrix_free_agrees_with_the_known_spectrum(name, values):
+    objective = diagonal(values)
+    point = torch.zeros(len(values), dtype=torch.float64)
+    found = extreme_eigenvalues(objective, point, tolerance=1e-6, dense_below=0)
+    assert found.converged
+    scale = max(np.abs(values).max(), 1e-30)
+    assert found.smallest.item() == pytest.approx(values.min(), abs=1e-5 * scale)
+    assert found.largest.item() == pytest.approx(values.max(), abs=1e-5 * scale)
+
+
+@pytest.mark.parametrize("hidden", [(5, 4), (20, 20), (40, 30)])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_matrix_free_agrees_with_dense_on_networks(hidden, activation):
+    objective = small_network(activation, hidden)
+    assert objective.dimension <= 2000
+    point = objective.initial(1)
+    exact = torch.linalg.eigvalsh(objective.hessian(point))
+    found = extreme_eigenvalues(
+        objective, point, smallest=3, largest=3, tolerance=1e-5, dense_below=0
+    )
+    assert found.converged
+    torch.testing.assert_close(found.smallest, exact[:3], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.largest, exact[-3:].flip(0), rtol=1e-5, atol=1e-7)
+
+
+def test_dense_and_matrix_free_report_the_same_fields():
+    objective = small_network()
+    point = objective.initial(2)
+    dense = extreme_eigenvalues(objective, point, smallest=2, largest=1)
+    free = extreme_eigenvalues(
+        objective, point, smallest=2, largest=1, dense_below=0, tolerance=1e-8
+    )
+    assert dense.products == objective.dimension
+    torch.testing.assert_close(dense.smallest, free.smallest)
+    torch.testing.assert_close(dense.largest, free.largest)
+    overlap = (dense.smallest_vectors * free.smallest_vectors).sum(-1).abs()
+    torch.testing.assert_close(overlap, torch.ones(2, dtype=torch.float64))
+
+
+def test_residuals_are_those_of_the_returned_vectors():
+    objective = small_network("relu", (20, 20))
+    point = objective.initial(0)
+    found = extreme_eigenvalues(objective, point, dense_below=0, tolerance=1e-2)
+    for values, vectors, residuals in (
+        (found.smallest, found.smallest_vectors, found.smallest_residuals),
+        (found.largest, found.largest_vectors, found.largest_residuals),
+    ):
+        products = objective.hessian_vector_product(point, vectors)
+        recomputed = (products - values[:, None] * vectors).norm(dim=1)
+        torch.testing.assert_close(recomputed, residuals, rtol=1e-6, atol=1e-10)
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones_like(values))
+        assert (residuals <= 1e-2 * values.abs()).all()
+
+
+def test_what_did_not_converge_is_marked():
+    values = np.linspace(-1, 1, 400) ** 3
+    found = extreme_eigenvalues(
+        diagonal(values), torch.zeros(400).double(), max_products=8, tolerance=1e-6, dense_below=0
+    )
+    assert not found.converged and found.products == 8
+    assert (found.smallest_residuals > 1e-6).all()
+
+
+def test_one_end_only():
+    values = np.linspace(-1, 2, 300)
+    found = extreme_eigenvalues(
+        diagonal(values), torch.zeros(300).double(), largest=0, tolerance=1e-4, dense_below=0
+    )
+    assert found.largest.numel() == 0
+    assert found.smallest.item() == pytest.approx(-1, abs=1e-6)
+
+
+def test_along_a_trajectory_agrees_with_arpack_and_costs_less():
+    objective = small_network("tanh", (20, 20))
+    flow = gradient_flow(objective, objective.initial(0), torch.linspace(0, 5, 11))
+    found = spectrum_along(objective, flow, tolerance=1e-3, dense_below=0)
+    assert found.converged and found.smallest.shape == (11, 1)
+    products = 0
+    for index, point in enumerate(flow.points):
+
+        def product(vector, point=point):
+            nonlocal products
+            products += 1
+            vector = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1)))
+            return objective.hessian_vector_product(point, vector).numpy()
+
+        operator = scipy.sparse.linalg.LinearOperator(
+            (objective.dimension,) * 2, matvec=product, dtype=np.float64
+        )
+        start = np.random.default_rng(0).normal(size=objective.dimension)
+        for which, mine in (("SA", found.smallest), ("LA", found.largest)):
+            exact = scipy.sparse.linalg.eigsh(
+                operator, k=1, which=which, tol=1e-3, v0=start, return_eigenvectors=False
+            )
+            assert mine[index].item() == pytest.approx(exact.item(), rel=1e-3)
+    assert found.products.sum() < products / 2
+
+
+def test_along_a_trajectory_of_a_small_objective_is_dense():
+    objective = quadratic(-1.0, 2.0, 3.0)
+    flow = gradient_flow(objective, torch.ones(3).double(), torch.linspace(0, 1, 4))
+    found = spectrum_along(objective, flow)
+    torch.testing.assert_close(found.smallest, torch.full((4, 1), -1.0).double())
+    torch.testing.assert_close(found.largest, torch.full((4, 1), 3.0).double())
+
+
+def test_bad_arguments():
+    objective = quadratic(1.0, 2.0)
+    point = torch.zeros(2).double()
+    with pytest.raises(ValueError, match="tolerance = 0"):
+        extreme_eigenvalues(objective, point, tolerance=0)
+    with pytest.raises(ValueError, match="only d = 2 eigenvalues"):
+        extreme_eigenvalues(objective, point, smallest=2)
+    with pytest.raises(ValueError, match="wanted = 0"):
+        extreme_eigenvalues(objective, point, smallest=0, largest=0)
+    broken = Objective(lambda p: p.sqrt().sum(-1), dimension=2)
+    with pytest.raises(ValueError, match="not finite"):
+        extreme_eigenvalues(broken, point - 1)

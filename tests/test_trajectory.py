@@ -1,0 +1,97 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from gfgd.trajectory import Trajectory
+
+
+def line(times=(0.0, 0.1, 0.2), dimension=2, **more) -> Trajectory:
+    times = torch.tensor(times, dtype=torch.float64)
+    points = times[:, None] * torch.ones(dimension, dtype=torch.float64)
+    return Trajectory(times, points, points.sum(-1), **more)
+
+
+def test_distances():
+    right = line()
+    up = Trajectory(right.times, right.points * torch.tensor([1.0, -1.0]), right.losses)
+    torch.testing.assert_close(right.distance_to(up), 2 * right.times)
+    torch.testing.assert_close(right.distance_from_start(), 2**0.5 * right.times)
+
+
+def test_distance_is_taken_in_float64():
+    single = Trajectory(torch.zeros(1), torch.full((1, 1), 1.0), torch.zeros(1))
+    double = Trajectory(torch.zeros(1), torch.full((1, 1), 1 + 1e-12).double(), torch.zeros(1))
+    assert single.distance_to(double).item() == pytest.approx(1e-12, rel=1e-3)
+
+
+def test_times_that_differ_by_rounding_are_the_same():
+    assert line((0.0, 0.3)).distance_to(line((0.0, 3 * 0.1))).abs().max() < 1e-15
+
+
+def test_other_times_or_dimensions_are_refused():
+    with pytest.raises(ValueError, match="other times"):
+        line().distance_to(line((0.0, 0.1, 0.3)))
+    with pytest.raises(ValueError, match="other times"):
+        line().distance_to(line((0.0, 0.1)))
+    with pytest.raises(ValueError, match="dimension 3"):
+        line().distance_to(line(dimension=3))
+
+
+def test_at_picks_recorded_times_only():
+    picked = line(error=torch.tensor([0.0, 1.0, 2.0])).at(torch.tensor([0.2, 0.0]))
+    assert picked.times.tolist() == [0.2, 0.0]
+    assert picked.error.tolist() == [2.0, 0.0]
+    with pytest.raises(ValueError, match=r"0\.15 was not recorded"):
+        line().at(torch.tensor([0.15]))
+
+
+def test_inconsistent_shapes_are_refused():
+    times = torch.arange(3.0)
+    with pytest.raises(ValueError, match="points has 2 entries"):
+        Trajectory(times, torch.zeros(2, 4), torch.zeros(2))
+    with pytest.raises(ValueError, match="losses has shape"):
+        Trajectory(times, torch.zeros(3, 4), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_saved_and_loaded(tmp_path, dtype):
+    times = torch.arange(3, dtype=torch.float64)
+    points = torch.randn(3, 5, dtype=dtype)
+    kept = Trajectory(
+        times, points, points.sum(-1), {"gradients": 7}, "stopped: why", torch.rand(3)
+    )
+    found = Trajectory.load(kept.save(tmp_path / "run.npz"))
+    assert torch.equal(found.points, points) and found.points.dtype == dtype
+    assert torch.equal(found.error, kept.error)
+    assert found.counts == {"gradients": 7}
+    assert found.status == "stopped: why" and not found.completed
+    assert list(tmp_path.iterdir()) == [tmp_path / "run.npz"]
+
+
+def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
+    path = line().save(tmp_path / "run.npz")
+    good = path.read_bytes()
+
+    def full_disk(file, **arrays):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        line((0.0, 1.0)).save(path)
+    assert path.read_bytes() == good
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_damaged_and_pickled_files_are_refused(tmp_path):
+    path = line().save(tmp_path / "run.npz")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"run\.npz: no trajectory can be read"):
+        Trajectory.load(path)
+    np.savez(path, times=np.array([object()], dtype=object))
+    with pytest.raises(ValueError, match="no trajectory can be read"):
+        Trajectory.load(path)
+    with pytest.raises(FileNotFoundError):
+        Trajectory.load(tmp_path / "none.npz")
