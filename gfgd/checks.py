@@ -65,7 +65,8 @@ def one_of(allowed: Collection[str], **values: object) -> None:
     """Each value is one of the names in `allowed`."""
     for name, value in values.items():
         if value not in allowed:
-            close = get_close_matches(str(value), list(allowed), n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            folded = {choice.casefold(): choice for choice in allowed}
+            close = get_close_matches(str(value).casefold(), list(folded), n=1)
+            hint = f" (did you mean {folded[close[0]]!r}?)" if close else ""
             choices = ", ".join(repr(choice) for choice in allowed)
             raise ValueError(f"{name} = {value!r}: must be one of {choices}{hint}")

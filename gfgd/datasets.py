@@ -395,7 +395,7 @@ def _contents(file: IdxFile, folder: Path) -> bytes:
                 f"{path} is damaged: {damage}.\n"
                 "Remedy: delete this file, so that it is downloaded again, or set GFGD_DATA to a "
                 "folder with good files."
-            ) from damage
+            ) from None
         except OSError as error:
             raise DatasetError(
                 f"{path} cannot be read: {_reason(error)}.\n"
@@ -412,14 +412,17 @@ def _verified(raw: bytes, file: IdxFile) -> bytes:
     elif raw[:3] == file.header[:3]:
         contents = raw
     else:
+        found = f"{raw[:8].hex(' ')} ({raw[:8]!r})" if raw else "an empty file"
         raise _DamagedError(
-            f"expected gzip data (first bytes 1f 8b) or IDX data (first bytes 00 00 08), "
-            f"found {_shown(raw[:8])}"
+            "expected gzip data (first bytes 1f 8b) or IDX data (first bytes 00 00 08), "
+            f"found {found}"
         )
     magic, header = file.header[:4], file.header
     if contents[:4] != magic:
-        raise _DamagedError(f"expected IDX magic {magic.hex()}, found {_shown(contents[:4])}")
-    if contents[: len(header)] != header:
+        raise _DamagedError(
+            f"expected IDX magic {magic.hex(' ')}, found {contents[:4].hex(' ') or 'nothing'}"
+        )
+    if len(contents) >= len(header) and not contents.startswith(header):
         lengths = np.frombuffer(contents[4 : len(header)], ">u4").tolist()
         raise _DamagedError(f"expected IDX shape {file.shape}, found {tuple(lengths)}")
     if len(contents) != file.size:
@@ -444,11 +447,6 @@ def _decompressed(raw: bytes, file: IdxFile) -> bytes:
             f"{len(contents):,} ({len(raw):,} compressed)"
         )
     return contents
-
-
-def _shown(head: bytes) -> str:
-    """Return the first bytes of a file for a message: as hexadecimal and as text."""
-    return f"{head.hex(' ')} ({head!r})" if head else "an empty file"
 
 
 def _download(file: IdxFile, folder: Path) -> bytes:
@@ -489,8 +487,9 @@ def _writable(folder: Path, name: str) -> Path:
         path = folder / name
         path.touch(exist_ok=False)
     except OSError as error:
+        reason = "it is not a folder" if folder.is_file() else _reason(error)
         raise DatasetError(
-            f"MNIST is not in {folder}, and cannot be downloaded into it: {_reason(error)}.\n"
+            f"MNIST is not in {folder}, and cannot be downloaded into it: {reason}.\n"
             "Remedy: set GFGD_DATA to a folder that you may write to, or to one that already has "
             "MNIST's four files."
         ) from error
@@ -500,7 +499,8 @@ def _writable(folder: Path, name: str) -> Path:
 def _retrieve(url: str, path: Path) -> None:
     """Download a URL to a path, with a progress bar."""
     label = url.rpartition("/")[2]
-    with tqdm(desc=label, total=0, unit="B", unit_scale=True) as progress:
+    # pooch sets the total; it takes a bar whose total is 0 for no bar.
+    with tqdm(desc=label, total=1, unit="B", unit_scale=True) as progress:
         download = pooch.HTTPDownloader(
             progressbar=progress,  # pyright: ignore[reportArgumentType]  # annotated bool only
             chunk_size=2**16,

@@ -43,7 +43,8 @@ STYLE = {
 
 def use_style() -> None:
     """Set the book's style, and let a notebook show figures as SVG."""
-    mpl.rcParams.update(STYLE)
+    for name, value in STYLE.items():
+        mpl.rcParams[name] = value
     from IPython import get_ipython
 
     if get_ipython() is not None:
@@ -53,7 +54,7 @@ def use_style() -> None:
 
 
 def curves(
-    times: ArrayLike,
+    times: ArrayLike | Mapping[str, ArrayLike],
     lines: Mapping[str, ArrayLike],
     *,
     ylabel: str,
@@ -75,16 +76,41 @@ def curves(
     yscale, xscale
         ``"log"`` or ``"linear"``.
     """
-    figure = Figure(figsize=(WIDTH, 4.0))
-    axes = figure.add_subplot()
-    for (label, values), (colour, dashes) in zip(lines.items(), line_styles(), strict=False):
-        at = times[label] if isinstance(times, Mapping) else times
-        drawn = _numbers(values)
-        if yscale == "log":
-            drawn = np.where(drawn > 0, drawn, np.nan)
-        axes.plot(_numbers(at), drawn, color=colour, linestyle=dashes, label=label)
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, xscale=xscale, title=title)
-    _legend(axes, len(lines))
+    return panels(
+        times,
+        {title: lines},
+        ylabel=ylabel,
+        xlabel=xlabel,
+        yscale=yscale,
+        xscale=xscale,
+    )
+
+
+def panels(
+    times: ArrayLike | Mapping[str, ArrayLike],
+    groups: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    ylabel: str,
+    xlabel: str = "time t = kη",
+    yscale: str = "log",
+    xscale: str = "linear",
+) -> Figure:
+    """Draw groups of lines, one panel below the other: title to label to values.
+
+    The arguments are those of :func:`curves`; all panels share the time axis.
+    """
+    figure = Figure(figsize=(WIDTH, 0.6 + 3.2 * len(groups)))
+    rows = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, lines) in zip(rows, groups.items(), strict=True):
+        for (label, values), (colour, dashes) in zip(lines.items(), line_styles(), strict=False):
+            at = times[label] if isinstance(times, Mapping) else times
+            drawn = _numbers(values)
+            if yscale == "log":
+                drawn = np.where(drawn > 0, drawn, np.nan)
+            axes.plot(_numbers(at), drawn, color=colour, linestyle=dashes, label=label)
+        axes.set(ylabel=ylabel, yscale=yscale, xscale=xscale, title=title)
+        _legend(axes, len(lines))
+    rows[-1].set_xlabel(xlabel)
     return figure
 
 

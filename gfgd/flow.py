@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -142,7 +143,7 @@ def integrate(
     estimate_error
         Integrate a second time, at 10 times looser tolerances or twice the step.
     max_evaluations
-        Stop an integration that has evaluated the field that many times.
+        Stop an integration by an adaptive method that has evaluated the field that often.
 
     Returns
     -------
@@ -161,20 +162,27 @@ def integrate(
     if not start.isfinite().all():
         raise ValueError("start: has non-finite entries")
     if method in FIXED_METHODS:
-        accuracy = {"options": {"step_size": _dividing(step_size, times)}}
-        looser = {"options": {"step_size": 2 * accuracy["options"]["step_size"]}}
+        if max_evaluations is not None:
+            raise ValueError("max_evaluations: is for adaptive methods; a fixed step has its cost")
+        step = _dividing(step_size, times)
+        accuracy = {"options": {"step_size": step}}
+        looser = {"options": {"step_size": 2 * step}}
     else:
         checks.positive(rtol=rtol, atol=atol)
-        norm = {"norm": _hardest_member}
-        accuracy = {"rtol": rtol, "atol": atol, "options": norm}
-        looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": norm}
+        options: dict[str, object] = {"norm": _hardest_member}
+        if method != "dopri5":
+            # Only dopri5's interpolant is as accurate as its steps; the others step onto the
+            # requested times.
+            options["step_t"] = times[1:]
+        accuracy = {"rtol": rtol, "atol": atol, "options": options}
+        looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": options}
     run = _Run(field, method, max_evaluations)
     reached, states, status = run.solve(start, times, accuracy)
     error = None
     counts = run.counts()
     if estimate_error:
         second = _Run(field, method, max_evaluations)
-        _, rough, second_status = second.solve(start, reached, looser)
+        _, rough, _ = second.solve(start, reached, looser)
         counts["estimate_evaluations"] = second.evaluations
         # Where the looser run gave up there is no estimate, and NaN says so.
         error = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
@@ -182,7 +190,7 @@ def integrate(
     return Solution(reached, states, counts, status, error)
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Raised inside an integration that cannot or may not go on."""
 
 
@@ -195,34 +203,36 @@ class _Run:
         self.limit = max_evaluations
         self.evaluations = self.accepted = self.rejected = 0
         self.time = -math.inf  # end of the last accepted step
+        if method in ADAPTIVE_METHODS:  # torchdiffeq looks for these names
+            self.callback_accept_step = self._accept
+            self.callback_reject_step = self._reject
 
     def __call__(self, time: Tensor, state: Tensor) -> Tensor:
         if self.limit is not None and self.evaluations >= self.limit:
-            raise _Stop(f"{self.limit} evaluations were used")
+            raise _StopError(f"{self.limit} evaluations were used")
         self.evaluations += 1
         return self.field(float(time), state)
 
-    def callback_accept_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+    def _accept(self, time: Tensor, state: Tensor, step: Tensor) -> None:
         self.accepted += 1
         self.time = float(time + step)
 
-    def callback_reject_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+    def _reject(self, time: Tensor, state: Tensor, step: Tensor) -> None:
         self.rejected += 1
 
     def counts(self) -> dict[str, int]:
-        return {
-            "evaluations": self.evaluations,
-            "accepted_steps": self.accepted,
-            "rejected_steps": self.rejected,
-        }
+        counts = {"evaluations": self.evaluations}
+        if self.method in ADAPTIVE_METHODS:
+            counts |= {"accepted_steps": self.accepted, "rejected_steps": self.rejected}
+        return counts
 
     def solve(self, start: Tensor, times: Tensor, accuracy: dict) -> tuple[Tensor, Tensor, str]:
         """Return the times reached, the states there, and the status."""
         if len(times) == 1:
             return times, start[None], COMPLETED
         try:
-            states = odeint(self, start, times, method=self.method, **accuracy)
-        except (_Stop, AssertionError) as cause:  # torchdiffeq asserts finiteness and step > 0
+            states = cast(Tensor, odeint(self, start, times, method=self.method, **accuracy))
+        except (_StopError, AssertionError) as cause:  # torchdiffeq asserts finiteness and step > 0
             return self._salvage(start, times, accuracy, str(cause))
         finite = states.flatten(1).isfinite().all(dim=1)
         if not finite.all():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from gfgd import checks
 from gfgd.objective import Objective, Term, unflatten
@@ -31,9 +32,9 @@ class Activation:
 ACTIVATIONS = {
     "linear": Activation("linear", lambda z: z, (1.0, 1.0)),
     "relu": Activation("relu", torch.relu, (1.0, 0.0)),
-    "leaky_relu": Activation("leaky_relu", lambda z: F.leaky_relu(z, 0.01), (1.0, 0.01)),
+    "leaky_relu": Activation("leaky_relu", lambda z: functional.leaky_relu(z, 0.01), (1.0, 0.01)),
     "tanh": Activation("tanh", torch.tanh),
-    "softplus": Activation("softplus", F.softplus),
+    "softplus": Activation("softplus", functional.softplus),
 }
 
 
@@ -82,7 +83,7 @@ class FullyConnected(Objective):
         self.widths = tuple(widths)
         self.activation = activation
         self.loss = loss
-        self.shapes = [(out, into) for into, out in zip(widths, widths[1:], strict=False)]
+        self.shapes = [(out, into) for into, out in pairwise(widths)]
         chunks = range(0, len(inputs), chunk_size or len(inputs))
         terms = [self._term(slice(i, i + (chunk_size or len(inputs)))) for i in chunks]
         super().__init__(*terms, dimension=sum(out * into for out, into in self.shapes))

@@ -238,7 +238,7 @@ class _Search:
         return self._result(values[wanted], vectors, norms, norms <= allowed, products)
 
     def _wanted(self, size: int) -> list[int]:
-        """Indices of the wanted Ritz values, smallest first and then largest first."""
+        """Return the indices of the wanted Ritz values, smallest first and then largest first."""
         low = range(min(self.smallest, size))
         high = range(size - 1, max(size - 1 - self.largest, -1), -1)
         return [*low, *high]

@@ -81,7 +81,8 @@ class Trajectory:
         if len(self.times) != len(other.times) or not _same(self.times, other.times).all():
             raise ValueError(
                 f"other is recorded at other times ({_span(other.times)}) than this trajectory "
-                f"({_span(self.times)}); compare self.at(times) with other.at(times)"
+                f"({_span(self.times)}); compare self.at(times) with other.at(times), and give "
+                "times in float64 (float32 rounds them)"
             )
         return _distance(self.points, other.points)
 
@@ -103,7 +104,7 @@ class Trajectory:
             missing = times[~match.any(dim=1)][0].item()
             raise ValueError(
                 f"times: {missing:g} was not recorded ({_span(self.times)}); "
-                "record it, for example with another record_every"
+                "record it, for example with another record_every, and give times in float64"
             )
         index = match.to(torch.int8).argmax(dim=1)
         error = None if self.error is None else self.error[index]
@@ -128,10 +129,10 @@ class Trajectory:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **content)
-            os.replace(temporary, path)
+                np.savez_compressed(file, allow_pickle=False, **content)
+            Path(temporary).replace(path)
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink()
             raise
         return path
 
@@ -147,7 +148,7 @@ class Trajectory:
             If the file is damaged or is no trajectory.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 content = {name: stored[name] for name in stored.files}
             names, values = content["count_names"], content["count_values"]
             return cls(

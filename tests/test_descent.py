@@ -40,7 +40,7 @@ def test_runs_in_the_precision_of_the_start(dtype):
 def test_float32_data_with_float64_weights_accumulates_in_float64():
     single, double = small_network(dtype=torch.float32), small_network()
     start = double.initial(0)
-    settings = {"step_size": 1e-3, "iterations": 2000, "record_every": 2000}
+    settings = {"step_size": 1e-3, "iterations": 500, "record_every": 500}
     exact = gradient_descent(double, start, **settings)
     mixed = gradient_descent(single, start, **settings)
     rounded = gradient_descent(single, start.float(), **settings)

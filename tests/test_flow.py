@@ -19,12 +19,13 @@ def rotation(_, state):
 def test_closed_form_on_a_quadratic(method):
     eigenvalues = torch.tensor([3.0, 0.2, -0.5], dtype=torch.float64)
     start = torch.tensor([1.0, 2.0, -0.1], dtype=torch.float64)
-    flow = gradient_flow(quadratic(*eigenvalues), start, TIMES, method=method)
+    rtol = 1e-7 if ADAPTIVE_METHODS[method] > 2 else 1e-5
+    flow = gradient_flow(quadratic(*eigenvalues), start, TIMES, method=method, rtol=rtol)
     exact = start * torch.exp(-eigenvalues * TIMES[:, None])
     true_error = (flow.points - exact).norm(dim=-1)
     assert flow.completed
-    assert true_error.max() < 1e-5
-    assert (true_error <= flow.error + 1e-14).all()
+    assert true_error.max() < 100 * rtol
+    assert (true_error <= flow.error + 1e-12).all()
     torch.testing.assert_close(flow.losses, 0.5 * (eigenvalues * flow.points**2).sum(-1))
 
 
@@ -96,7 +97,7 @@ def test_single_precision_stays_single():
 def test_a_state_that_explodes_stops_the_run_and_keeps_what_was_reached():
     # y' = y² from y = 1 is 1/(1 − t): no solution from t = 1 on.
     start = torch.ones(1, dtype=torch.float64)
-    found = integrate(lambda _, y: y**2, start, TIMES)
+    found = integrate(lambda _, y: y**2, start, torch.tensor([0.0, 0.5, 1.5, 2.0]))
     assert found.times.tolist() == [0.0, 0.5]
     assert found.states[-1].item() == pytest.approx(2.0, rel=1e-6)
     assert found.status.startswith("stopped at t = ")
@@ -121,6 +122,7 @@ def test_max_gradients_stops_the_run():
         ({"start": torch.tensor([float("nan")])}, "start: has non-finite"),
         ({"method": "rk4"}, "step_size: a fixed-step method needs one"),
         ({"method": "rk4", "step_size": 0.3}, "does not divide"),
+        ({"method": "rk4", "step_size": 0.1, "max_evaluations": 5}, "is for adaptive methods"),
     ],
 )
 def test_bad_arguments(change, message):

@@ -13,20 +13,22 @@ def diagonal(values) -> Objective:
     return quadratic(*np.asarray(values).tolist())
 
 
-def spectra():
-    grid = np.random.default_rng(0)
-    yield "spread", grid.normal(size=300)
-    yield "all positive", 1 + grid.random(250)
-    yield "all negative", -1 - grid.random(250)
-    yield "singular, positive", np.r_[np.zeros(200), np.arange(1.0, 51)]
-    yield "degenerate ends", np.r_[[-2.0] * 5, np.linspace(-1, 1, 240), [3.0] * 5]
-    yield "multiple of the identity", np.full(220, 2.5)
-    yield "zero", np.zeros(220)
-    yield "one outlier", np.r_[[-1e3], np.linspace(1, 2, 230)]
+RANDOM = np.random.default_rng(0)
+SPECTRA = {
+    "spread": RANDOM.normal(size=300),
+    "all positive": 1 + RANDOM.random(250),
+    "all negative": -1 - RANDOM.random(250),
+    "singular, positive": np.r_[np.zeros(200), np.arange(1.0, 51)],
+    "degenerate ends": np.r_[[-2.0] * 5, np.linspace(-1, 1, 240), [3.0] * 5],
+    "multiple of the identity": np.full(220, 2.5),
+    "zero": np.zeros(220),
+    "one outlier": np.r_[[-1e3], np.linspace(1, 2, 230)],
+}
 
 
-@pytest.mark.parametrize(("name", "values"), spectra(), ids=[name for name, _ in spectra()])
-def test_matrix_free_agrees_with_the_known_spectrum(name, values):
+@pytest.mark.parametrize("name", SPECTRA)
+def test_matrix_free_agrees_with_the_known_spectrum(name):
+    values = SPECTRA[name]
     objective = diagonal(values)
     point = torch.zeros(len(values), dtype=torch.float64)
     found = extreme_eigenvalues(objective, point, tolerance=1e-6, dense_below=0)
@@ -44,7 +46,7 @@ def test_matrix_free_agrees_with_dense_on_networks(hidden, activation):
     point = objective.initial(1)
     exact = torch.linalg.eigvalsh(objective.hessian(point))
     found = extreme_eigenvalues(
-        objective, point, smallest=3, largest=3, tolerance=1e-5, dense_below=0
+        objective, point, smallest=3, largest=3, tolerance=1e-4, dense_below=0
     )
     assert found.converged
     torch.testing.assert_close(found.smallest, exact[:3], rtol=1e-5, atol=1e-7)

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -39,8 +37,16 @@ def test_other_times_or_dimensions_are_refused():
         line().distance_to(line(dimension=3))
 
 
+def test_times_rounded_to_float32_are_refused_with_the_remedy():
+    rough = Trajectory(line().times.float().double(), line().points, line().losses)
+    with pytest.raises(ValueError, match="give times in float64"):
+        line().distance_to(rough)
+
+
 def test_at_picks_recorded_times_only():
-    picked = line(error=torch.tensor([0.0, 1.0, 2.0])).at(torch.tensor([0.2, 0.0]))
+    picked = line(error=torch.tensor([0.0, 1.0, 2.0])).at(
+        torch.tensor([0.2, 0.0], dtype=torch.float64)
+    )
     assert picked.times.tolist() == [0.2, 0.0]
     assert picked.error.tolist() == [2.0, 0.0]
     with pytest.raises(ValueError, match=r"0\.15 was not recorded"):
@@ -82,7 +88,7 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         line((0.0, 1.0)).save(path)
     assert path.read_bytes() == good
-    assert os.listdir(tmp_path) == ["run.npz"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_damaged_and_pickled_files_are_refused(tmp_path):

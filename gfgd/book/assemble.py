@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from gfgd.book.contents import BookError, documents, title
+from gfgd.book.contents import documents, title
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
@@ -18,15 +18,10 @@ from gfgd.book.runs import Run
 SETTINGS = ("_config.yml", "_toc.yml", "references.bib")
 
 
-def assemble(
-    root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[Gathered]
-) -> None:
+def assemble(root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[Gathered]) -> None:
     """Make the source tree hold exactly what the book consists of.
 
-    Raises
-    ------
-    BookError
-        If the table of contents names a page that is not there.
+    Every page of the table of contents must be there: see `contents.absent_pages`.
     """
     runs, gathered = list(runs), list(gathered)
     files = {name: (root / name).read_bytes() for name in SETTINGS}
@@ -71,7 +66,7 @@ def _page(root: Path, document: str, files: Mapping[str, bytes]) -> dict[str, by
     for name in names:
         if (root / name).is_file():
             return {name: (root / name).read_bytes()}
-    raise BookError(f"_toc.yml names {document!r}, but there is no {' or '.join(names)}")
+    raise FileNotFoundError(f"{document}: no {' or '.join(names)}")
 
 
 def _mirror(source: Path, files: Mapping[str, bytes]) -> None:

@@ -11,7 +11,7 @@ import nbformat
 from filelock import FileLock, Timeout
 
 from gfgd.book.assemble import assemble
-from gfgd.book.contents import BookError, chapters, title
+from gfgd.book.contents import BookError, absent_pages, chapters, title
 from gfgd.book.html import build_html
 from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
@@ -62,15 +62,18 @@ def build_book(
     ParameterError, ChapterError, BookError
         For a mistake in the parameters, a chapter that fails, and a page that cannot be built.
     """
+    absent = absent_pages(root)
+    if absent:
+        raise BookError(f"_toc.yml names {absent}, but there is no such .ipynb or .md")
     paths = chapters(root)
     stems = [path.stem for path in paths]
     presets = read_preset(preset_path(root, preset), stems) if preset else {}
     with build_lock(root, say):
         runs = []
         for path in paths:
-            overrides = _overrides(path, presets.get(path.stem, {}), dataset)
+            values = overrides(path, presets.get(path.stem, {}), dataset)
             executed = root / "_build" / "executed" / (preset or DEFAULT_PRESET) / path.name
-            run = run_chapter(path, executed, overrides, root=root)
+            run = run_chapter(path, executed, values, root=root)
             say(f"{path.stem}: " + (f"run in {run.seconds:.0f} s" if run.fresh else "unchanged"))
             runs.append(run)
         gathered = gather(root, runs, preset or DEFAULT_PRESET)
@@ -127,11 +130,12 @@ def gather(root: Path, runs: list[Run], preset: str) -> list[Gathered]:
     return gathered
 
 
-def _overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
-    overrides = dict(preset)
+def overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
+    """Return what a chapter runs with instead of its defaults: the preset, then the dataset."""
+    values = dict(preset)
     if dataset is not None and "dataset" in read_parameters(chapter):
-        overrides["dataset"] = dataset
-    return overrides
+        values["dataset"] = dataset
+    return values
 
 
 def _write_claims(root: Path, gathered: list[Gathered]) -> None:

@@ -83,7 +83,7 @@ def _book(options: argparse.Namespace) -> int:
     root = find_root()
     book = build_book(root, preset=options.preset, dataset=_dataset(), say=_say)
     failures = book.failures()
-    print(f"{len(book.claims)} claims, {len(book.claims) - len(failures)} hold")
+    print(f"Claims: {len(book.claims)}; of these hold: {len(book.claims) - len(failures)}")
     print(f"The book: {book.index.resolve().as_uri()}")
     if failures:
         lines = "\n".join(f"  {line}" for line in failures)

@@ -9,6 +9,7 @@ import nbformat
 import yaml
 
 CONTENTS = "_toc.yml"
+GENERATED = ("what_holds", "parameters")
 
 
 class BookError(RuntimeError):
@@ -47,6 +48,16 @@ def chapters(root: Path) -> list[Path]:
     """Return the notebooks of the table of contents, in reading order."""
     paths = (root / f"{document}.ipynb" for document in documents(root))
     return [path for path in paths if path.is_file()]
+
+
+def absent_pages(root: Path) -> list[str]:
+    """Return the documents of the table of contents that are neither there nor generated."""
+    return [
+        document
+        for document in documents(root)
+        if document not in GENERATED
+        and not any((root / f"{document}{suffix}").is_file() for suffix in (".ipynb", ".md"))
+    ]
 
 
 def find_chapter(name: str, root: Path) -> Path:

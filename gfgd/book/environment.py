@@ -24,11 +24,11 @@ dependencies:
 
 
 def pins(lock: str) -> list[str]:
-    """Return the pinned requirements of a lock file, ``name==version`` and any ``; marker``.
+    r"""Return the pinned requirements of a lock file, ``name==version`` and any ``; marker``.
 
     Hashes and comments are left out.
 
-    >>> pins("# made by hand\\nnumpy==2.0 ; python_version > '3' \\\\\\n    --hash=sha256:00\\n")
+    >>> pins("# made by hand\nnumpy==2.0 ; python_version > '3' \\\n    --hash=sha256:00\n")
     ["numpy==2.0 ; python_version > '3'"]
     """
     lines = (line.rstrip("\\ ").strip() for line in lock.splitlines())

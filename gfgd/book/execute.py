@@ -20,11 +20,14 @@ import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from gfgd.book.claims import MIME_TYPE, Claim
 from gfgd.book.parameters import ParameterError, read_parameters, validate
 
 PROVENANCE_TAG = "provenance"
+# The kernel is spoken to over files of this user where the system has such, not over open ports.
+_CHANNEL = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 
 
 class ChapterError(RuntimeError):
@@ -74,10 +77,10 @@ def execute_chapter(
         _papermill(chapter, temporary, values, directory)
         seconds = time.perf_counter() - started
         claims = _finish(chapter, temporary, values, seconds)
-        os.replace(temporary, output)
+        temporary.replace(output)
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
         if temporary.exists():
-            os.replace(temporary, failed)
+            temporary.replace(failed)
         raise ChapterError(_failure(chapter, failed, error)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -111,7 +114,8 @@ def _papermill(
         parameters=dict(values),
         kernel_name="python3",
         cwd=None if directory is None else str(directory),
-        progress_bar={"desc": chapter.stem},
+        progress_bar={"desc": chapter.stem},  # type: ignore[arg-type]
+        config=_CHANNEL,
     )
 
 
@@ -145,8 +149,8 @@ def provenance(chapter: Path, overrides: Mapping[str, Any], seconds: float) -> s
         f"{_accelerator()}",
         "Run": f"{when}, {seconds:.0f} s",
     }
-    lines = "".join(f"| {key} | {value} |\n" for key, value in rows.items())
-    return f"## How this page was made\n\n| | |\n|---|---|\n{lines}"
+    lines = "".join(f"- **{key}**: {value}\n" for key, value in rows.items())
+    return f"## How this page was made\n\n{lines}"
 
 
 def commit(directory: Path) -> str:

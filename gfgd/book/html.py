@@ -4,7 +4,6 @@ A page that could not be built, or was built with a warning, is an error. The HT
 its final name only when all of it is right.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -57,7 +56,9 @@ _MAIN = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 def _jupyter_book(source: Path, work: Path) -> None:
     command = [sys.executable, "-c", _MAIN, "build", str(source)]
     command += ["--path-output", str(work), "-W", "--keep-going", "-q"]
-    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
+    # Its standard output only names its own folders; warnings and errors go to standard error.
+    none = subprocess.DEVNULL
+    if subprocess.run(command, stdin=none, stdout=none).returncode != 0:
         raise BookError("jupyter-book failed or warned; its messages are above")
 
 
@@ -88,6 +89,6 @@ def _replace(new: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(new, staged, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo"))
     if final.exists():
-        os.replace(final, old)
-    os.replace(staged, final)
+        final.replace(old)
+    staged.replace(final)
     shutil.rmtree(old, ignore_errors=True)

@@ -45,7 +45,7 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
     page = [
         "# What holds",
         "",
-        f"{len(entries)} claims were checked when this book was built; {held} hold.",
+        f"Claims checked when this book was built: {len(entries)}. Of these hold: {held}.",
         "Each row links to the place in its chapter where the number was measured.",
         "The same list, for programs: <a href='claims.json'>claims.json</a>.",
     ]

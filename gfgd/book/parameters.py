@@ -201,9 +201,22 @@ def _run(source: str, namespace: dict[str, Any], chapter: Path) -> dict[str, Any
     }
 
 
+def _imports_before_parameters(notebook: nbformat.NotebookNode) -> str:
+    """Return the import statements ahead of the parameters, which the check may use."""
+    lines = []
+    for cell in notebook.cells:
+        if PARAMETERS_TAG in cell.metadata.get("tags", []):
+            break
+        if cell.cell_type == "code":
+            lines += [line for line in cell.source.splitlines() if line.lstrip()[:1] not in "%!?"]
+    body = ast.parse("\n".join(lines)).body
+    return "\n".join(ast.unparse(x) for x in body if isinstance(x, (ast.Import, ast.ImportFrom)))
+
+
 def _check_range(chapter: Path, overrides: Mapping[str, Any]) -> None:
     notebook = nbformat.read(chapter, as_version=4)
     namespace: dict[str, Any] = {}
+    exec(_imports_before_parameters(notebook), namespace)
     _run(tagged_source(notebook, PARAMETERS_TAG), namespace, chapter)
     namespace.update(overrides)
     try:

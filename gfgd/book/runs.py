@@ -31,9 +31,7 @@ class Run:
         return read_claims(nbformat.read(self.executed, as_version=4))
 
 
-def run_chapter(
-    chapter: Path, executed: Path, overrides: Mapping[str, Any], *, root: Path
-) -> Run:
+def run_chapter(chapter: Path, executed: Path, overrides: Mapping[str, Any], *, root: Path) -> Run:
     """Return the chapter's run, made anew only if something that it depends on has changed.
 
     Parameters
@@ -81,4 +79,4 @@ def _recorded(record: Path) -> str | None:
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

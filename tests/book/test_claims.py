@@ -1,0 +1,94 @@
+import dataclasses
+import json
+import math
+
+import pytest
+from IPython.core.formatters import format_display_data
+from IPython.utils.capture import capture_output
+
+from gfgd.book import Claim, claim, report
+from gfgd.book.claims import MIME_TYPE
+
+
+def made(measured=0.5, **criterion):
+    return Claim("a-claim", "It is so.", measured, **criterion)
+
+
+@pytest.mark.parametrize(
+    ("measured", "criterion", "holds"),
+    [
+        (0.5, {"below": 1}, True),
+        (1.0, {"below": 1}, False),
+        (1.5, {"above": 1}, True),
+        (1.0, {"above": 1}, False),
+        (1.0, {"between": (1, 2)}, True),
+        (2.1, {"between": (1, 2)}, False),
+        (math.nan, {"below": 1}, False),
+        (math.nan, {"above": 1}, False),
+        (math.nan, {"between": (-math.inf, math.inf)}, False),
+    ],
+)
+def test_verdict(measured, criterion, holds):
+    assert made(measured, **criterion).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "exactly one"),
+        ({"below": 1, "above": 0}, "exactly one"),
+        ({"between": (2, 1)}, "low <= high"),
+        ({"between": (1, 2, 3)}, "low <= high"),
+        ({"below": math.nan}, "NaN"),
+        ({"below": "much"}, "single number"),
+        ({"below": 1, "measured": [1, 2]}, "measured"),
+        ({"below": 1, "kind": "guessed"}, "guessed"),
+    ],
+)
+def test_malformed_claims_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        made(**change)
+
+
+def test_name_must_be_a_slug():
+    with pytest.raises(ValueError, match="lower-case words"):
+        Claim("No Slug", "s", 1.0, below=2)
+
+
+@pytest.mark.parametrize("measured", [0.25, math.nan, math.inf])
+def test_json_round_trip(measured):
+    before = made(measured, between=(0, 1), slide="S", dataset="digits")
+    text = json.dumps(before.to_json(), allow_nan=False)
+    after = Claim.from_json(json.loads(text))
+    assert after.to_json() == before.to_json()
+
+
+def test_a_claim_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made(below=1).measured = 2  # type: ignore[misc]
+
+
+def test_claim_shows_itself_and_never_raises_for_a_verdict(capsys):
+    stated = claim("no-claim", "1 < 0 & so on", measured=1, below=0, slide="S")
+    assert not stated.holds
+    assert "does not hold" in capsys.readouterr().out
+    html = stated._repr_html_()
+    assert "1 &lt; 0 &amp; so on" in html
+    assert "✗" in html
+    assert "does not hold" in html
+
+
+def test_display_bundle(monkeypatch):
+    shown = []
+    monkeypatch.setattr("gfgd.book.claims.display", lambda data, **_: shown.append(data))
+    stated = claim("a-claim", "s", measured=1, above=0, slide="S", kind="proved")
+    report("The step is **small**.")
+    assert shown[0][MIME_TYPE] == stated.to_json()
+    assert {"text/html", "text/plain"} < set(shown[0])
+    assert format_display_data(shown[1])[0]["text/markdown"] == "The step is **small**."
+
+
+def test_plain_capture_does_not_need_a_notebook():
+    with capture_output() as captured:
+        report("text")
+    assert captured.outputs or captured.stdout

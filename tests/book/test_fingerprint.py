@@ -1,0 +1,76 @@
+import nbformat
+import pytest
+
+from gfgd.book.fingerprint import fingerprint, imported_files
+
+from .conftest import write_notebook
+
+
+@pytest.fixture
+def root(tmp_path):
+    package = tmp_path / "gfgd"
+    (package / "book").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "book" / "__init__.py").write_text("from .claims import claim\n")
+    (package / "book" / "claims.py").write_text("")
+    (package / "book" / "build.py").write_text("")
+    (package / "flow.py").write_text("from gfgd import trajectory\n")
+    (package / "trajectory.py").write_text("")
+    (package / "figures.py").write_text("")
+    (tmp_path / "requirements.lock").write_text("numpy==1\n")
+    check = "from gfgd.book import claim"
+    write_notebook(tmp_path / "a.ipynb", "%matplotlib inline\nimport gfgd.flow", check=check)
+    write_notebook(tmp_path / "b.ipynb", "import math", check="")
+    return tmp_path
+
+
+def both(root):
+    return [fingerprint(root / f"{name}.ipynb", root, {}) for name in "ab"]
+
+
+def changed(root, path, text="# edited\n"):
+    before = both(root)
+    with (root / path).open("a") as file:
+        file.write(text)
+    return [old != new for old, new in zip(before, both(root), strict=True)]
+
+
+@pytest.mark.parametrize("path", ["flow.py", "trajectory.py", "__init__.py", "book/claims.py"])
+def test_editing_what_a_chapter_imports_changes_that_chapter_only(root, path):
+    assert changed(root, f"gfgd/{path}") == [True, False]
+
+
+@pytest.mark.parametrize("path", ["figures.py", "book/build.py"])
+def test_editing_what_no_chapter_imports_changes_none(root, path):
+    assert changed(root, f"gfgd/{path}") == [False, False]
+
+
+def test_the_lock_changes_all(root):
+    assert changed(root, "requirements.lock") == [True, True]
+
+
+def test_prose_changes_its_chapter_and_outputs_do_not(root):
+    before = both(root)
+    path = root / "a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="hello")]
+    notebook.cells[1].execution_count = 3
+    nbformat.write(notebook, path)
+    assert both(root) == before
+    notebook.cells[0].source += " more prose"
+    nbformat.write(notebook, path)
+    assert [old != new for old, new in zip(before, both(root), strict=True)] == [True, False]
+
+
+def test_parameters_and_data_count(root):
+    path, data = root / "a.ipynb", root / "data.csv"
+    data.write_text("1")
+    first = fingerprint(path, root, {"x": 1}, data=[data])
+    assert fingerprint(path, root, {"x": 2}, data=[data]) != first
+    data.write_text("2")
+    assert fingerprint(path, root, {"x": 1}, data=[data]) != first
+
+
+def test_imported_files_follow_relative_imports(root):
+    names = {path.relative_to(root).as_posix() for path in imported_files({"gfgd.book"}, root)}
+    assert names == {"gfgd/__init__.py", "gfgd/book/__init__.py", "gfgd/book/claims.py"}
