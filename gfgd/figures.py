@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +26,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 #: Width of a page's text in inches: a figure is read on a phone, too.
 WIDTH = 6.4
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.grid": True,
     "grid.color": "#dddddd",
@@ -43,8 +44,7 @@ STYLE = {
 
 def use_style() -> None:
     """Set the book's style, and let a notebook show figures as SVG."""
-    for name, value in STYLE.items():
-        mpl.rcParams[name] = value
+    mpl.rcParams.update(STYLE)
     from IPython import get_ipython
 
     if get_ipython() is not None:

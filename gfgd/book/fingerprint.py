@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = "gfgd"
 
@@ -56,13 +57,17 @@ def tree_fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
+def plain_python(source: str) -> str:
+    """Return a cell's source with IPython's magics turned into plain Python."""
+    return TransformerManager().transform_cell(source)
+
+
 def notebook_imports(notebook: nbformat.NotebookNode) -> set[str]:
     """Return the dotted names that a notebook's code cells import."""
     names: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            lines = (line for line in cell.source.splitlines() if line.lstrip()[:1] not in "%!?")
-            names |= set(_imports("\n".join(lines), ""))
+            names |= set(_imports(plain_python(cell.source), ""))
     return names
 
 

@@ -19,6 +19,8 @@ import nbformat
 import papermill
 import yaml
 
+from gfgd.book.fingerprint import plain_python
+
 PARAMETERS_TAG = "parameters"
 CHECK_TAG = "check-parameters"
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "tuple": tuple}
@@ -203,13 +205,13 @@ def _run(source: str, namespace: dict[str, Any], chapter: Path) -> dict[str, Any
 
 def _imports_before_parameters(notebook: nbformat.NotebookNode) -> str:
     """Return the import statements ahead of the parameters, which the check may use."""
-    lines = []
+    source = ""
     for cell in notebook.cells:
         if PARAMETERS_TAG in cell.metadata.get("tags", []):
             break
         if cell.cell_type == "code":
-            lines += [line for line in cell.source.splitlines() if line.lstrip()[:1] not in "%!?"]
-    body = ast.parse("\n".join(lines)).body
+            source += plain_python(cell.source)
+    body = ast.parse(source).body
     return "\n".join(ast.unparse(x) for x in body if isinstance(x, (ast.Import, ast.ImportFrom)))
 
 
