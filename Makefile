@@ -1,6 +1,7 @@
 # make book    make .venv, get the data, execute the chapters, build the HTML book
 # make test    make .venv, run every test
 # make lint    ruff and pyright
+# make bench   what the library costs, as ratios measured side by side
 # make data    download MNIST into data/ (or $GFGD_DATA) and verify it
 # make lock    resolve requirements.lock and environment.yml anew
 # make clean   remove _build; `make distclean` removes .venv too
@@ -18,7 +19,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PIP   := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: book test lint data lock clean distclean
+.PHONY: book test lint bench data lock clean distclean
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
@@ -31,6 +32,9 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
+
+bench: $(STAMP)
+	$(PY) -m benchmarks
 
 data: $(STAMP)
 	$(PY) -m gfgd.book.cli data

@@ -16,12 +16,16 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from gfgd.spectrum import Spectrum
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+
+#: λmin is drawn on a logarithmic scale of either sign, and linearly below this size.
+LINEAR_BELOW = 0.01
 
 #: Width of a page's text in inches: a figure is read on a phone, too.
 WIDTH = 6.4
@@ -34,7 +38,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.hashsalt": "gfgd",  # the same picture gives the same file
@@ -154,7 +159,11 @@ def spectrum(spectra: Mapping[str, Spectrum], *, title: str = "") -> Figure:
             axes.plot(times[failed], values[failed], "o", color=colour, fillstyle="none")
     top.set(ylabel="λmax of the Hessian", title=title, ylim=(0, None))
     bottom.set(ylabel="λmin of the Hessian", xlabel="time t")
-    bottom.set_yscale("symlog", linthresh=0.01)
+    bottom.set_yscale("symlog", linthresh=LINEAR_BELOW)
+    decades = [step * 10.0**k for k in range(-2, 4) for step in (1, 3)]
+    bottom.yaxis.set_major_locator(FixedLocator([*(-t for t in decades), 0, *decades]))
+    bottom.yaxis.set_major_formatter("{x:g}")
+    bottom.yaxis.set_minor_locator(NullLocator())
     _legend(top, len(spectra))
     return figure
 
