@@ -9,16 +9,18 @@ read on a dark page too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle, repeat
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
+from gfgd.landscapes import Landscape
 from gfgd.spectrum import Spectrum
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -186,3 +188,77 @@ def _numbers(values) -> np.ndarray:
 def _legend(axes: Axes, lines: int) -> None:
     if lines > 1:
         axes.legend(fontsize=10)
+
+
+#: Paths of at most this many points are drawn with their points.
+FEW_POINTS = 80
+
+
+def paths_on_contours(
+    drawings: Mapping[str, tuple[Landscape, Mapping[str, ArrayLike]]], *, columns: int = 2
+) -> Figure:
+    """Draw paths in the plane on the contours of a landscape, one panel for each title.
+
+    Parameters
+    ----------
+    drawings
+        Title to a landscape in two variables and its paths: label to points, shape ``(T, 2)``.
+        The first is drawn broad, so that others can be seen on it. A path of few points
+        (gradient descent) is drawn with them; one that leaves the landscape's domain is cut at
+        its border. Equal labels look alike in all panels.
+    columns
+        Panels side by side.
+    """
+    columns = min(columns, len(drawings))
+    rows = -(-len(drawings) // columns)
+    side = WIDTH / columns if columns > 1 else 0.75 * WIDTH
+    figure = Figure(figsize=(WIDTH, 0.7 + rows * side))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    labels = dict.fromkeys(label for _, paths in drawings.values() for label in paths)
+    styles = dict(zip(labels, line_styles(), strict=False))
+    for axes, (title, (known, paths)) in zip(panels, drawings.items(), strict=False):
+        _contours(axes, known)
+        for width, (label, points) in zip(chain([3.0], repeat(1.3)), paths.items(), strict=False):
+            _path(axes, known, _numbers(points), label, styles[label], width)
+        axes.set(title=title, aspect="equal")
+    for axes in panels[len(drawings) :]:
+        axes.set_axis_off()
+    handles = {
+        text: line
+        for axes in panels
+        for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=10)
+    return figure
+
+
+def _contours(axes: Axes, known: Landscape, count: int = 81) -> None:
+    """Draw level lines that enclose equal shares of the domain, and mark the minimum."""
+    (x0, x1), (y0, y1) = known.domain
+    x, y = np.linspace(x0, x1, count), np.linspace(y0, y1, count)
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
+    values = _numbers(known.objective.value(torch.from_numpy(grid)))
+    levels = np.unique(np.quantile(values, np.linspace(0, 1, 15)[1:-1]))
+    axes.contour(x, y, values, levels=levels, colors="#a8b4c0", linewidths=0.7)
+    if known.minimum is not None:
+        axes.plot(*_numbers(known.minimum), "*", color="black", markersize=9)
+    axes.set(xlim=(x0, x1), ylim=(y0, y1))
+    axes.grid(False)
+
+
+def _path(axes: Axes, known: Landscape, points: np.ndarray, label: str, style, width) -> None:
+    colour, dashes = style
+    # What is far outside cannot be drawn, and 1e300 breaks the transformation to pixels.
+    reach = 100 * max(high - low for low, high in known.domain)
+    near = np.cumprod(np.abs(points).max(axis=1) < reach).astype(bool)
+    few = len(points) <= FEW_POINTS
+    axes.plot(
+        *points[near].T,
+        color=colour,
+        linestyle=dashes,
+        linewidth=width,
+        marker="o" if few else None,
+        markersize=3.5,
+        label=label,
+    )
+    axes.plot(*points[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)

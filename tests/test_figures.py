@@ -4,6 +4,7 @@ import torch
 
 from gfgd import figures
 from gfgd.flow import gradient_flow
+from gfgd.landscapes import landscape
 from gfgd.spectrum import spectrum_along
 from tests.problems import quadratic
 
@@ -41,3 +42,26 @@ def test_spectrum_draws_both_ends():
     top, bottom = figure.axes
     np.testing.assert_allclose(top.get_lines()[0].get_ydata(), 2.0)
     np.testing.assert_allclose(bottom.get_lines()[0].get_ydata(), -1.0)
+
+
+def test_paths_on_contours_cuts_what_runs_away():
+    bowl = landscape("bowl")
+    away = torch.tensor([[1.0, 1.0], [-3.0, 3.0], [1e3, 1e200]])
+    figure = figures.paths_on_contours(
+        {
+            "one": (bowl, {"GF": torch.ones(200, 2), "GD": away}),
+            "two": (landscape("saddle"), {"GD": torch.zeros(5, 2)}),
+            "three": (bowl, {"GF": torch.ones(200, 2)}),
+        }
+    )
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two", "three", ""]
+    first, second = figure.axes[:2]
+    assert first.get_xlim() == (-2, 2) and first.get_aspect() == 1
+    lines = {line.get_label(): line for line in first.get_lines()}
+    assert len(lines["GD"].get_xdata()) == 2
+    assert lines["GD"].get_marker() == "o" and lines["GF"].get_marker() == "None"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["GF", "GD"]
+    same = {line.get_label(): line for line in second.get_lines()}["GD"]
+    assert same.get_color() == lines["GD"].get_color()
+    figure.canvas.draw()

@@ -109,7 +109,11 @@ class Claim:
         known = {key: fields[key] for key in cls.__dataclass_fields__ if key in fields}
         return cls(**known)
 
-    def _repr_html_(self) -> str:
+    def _ipython_display_(self) -> None:
+        """Show nothing: `claim` has shown it, and it may be the last expression of a cell."""
+
+    def to_html(self) -> str:
+        """Return the box with the verdict."""
         mark, colour = ("✓", "#2e8b57") if self.holds else ("✗", "#d0402b")
         about = ", ".join(filter(None, [self.kind, self.slide, self.dataset]))
         return (
@@ -168,7 +172,7 @@ def claim(
     stated = Claim(name, statement, measured, below, above, between, slide, kind, dataset)
     bundle = {
         MIME_TYPE: stated.to_json(),
-        "text/html": stated._repr_html_(),
+        "text/html": stated.to_html(),
         "text/plain": str(stated),
     }
     display(bundle, raw=True)

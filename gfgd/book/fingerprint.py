@@ -39,7 +39,10 @@ def fingerprint(
         Files that chapters read, such as the archive of long runs.
     """
     notebook = nbformat.read(chapter, as_version=4)
-    files = sorted(imported_files(notebook_imports(notebook), root))
+    modules = imported_files(notebook_imports(notebook), root)
+    # A module's scripts, such as live_animation.js of live.py, end up in the chapter's outputs.
+    scripts = {path for module in modules for path in module.parent.glob(f"{module.stem}_*.js")}
+    files = sorted(modules | scripts)
     files += [root / "requirements.lock", *sorted(data)]
     digest = hashlib.sha256()
     _add(digest, _cells(notebook), json.dumps(dict(parameters), sort_keys=True, default=repr))

@@ -72,7 +72,7 @@ def test_claim_shows_itself_and_never_raises_for_a_verdict(capsys):
     stated = claim("no-claim", "1 < 0 & so on", measured=1, below=0, slide="S")
     assert not stated.holds
     assert "does not hold" in capsys.readouterr().out
-    html = stated._repr_html_()
+    html = stated.to_html()
     assert "1 &lt; 0 &amp; so on" in html
     assert "✗" in html
     assert "does not hold" in html

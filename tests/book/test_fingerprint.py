@@ -45,6 +45,11 @@ def test_editing_what_no_chapter_imports_changes_none(root, path):
     assert changed(root, f"gfgd/{path}") == [False, False]
 
 
+def test_a_modules_scripts_belong_to_it(root):
+    assert changed(root, "gfgd/book/claims_fold.js") == [True, False]
+    assert changed(root, "gfgd/book/build_fold.js") == [False, False]
+
+
 def test_the_lock_changes_all(root):
     assert changed(root, "requirements.lock") == [True, True]
 

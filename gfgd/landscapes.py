@@ -1,0 +1,312 @@
+"""Landscapes: objectives in a few variables whose flow, Hessian and constants are known.
+
+They are drawn in the book's first chapters, and they are oracles: where a flow or the iterates
+of gradient descent have a closed form, it is given; where λmin and ‖∇²f‖ can be bounded by hand,
+the bounds are given, for all θ or for a ball around 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gfgd import checks
+from gfgd.objective import Objective
+
+#: Maps a start, shape ``(..., d)``, and times, shape ``(T,)``, to θ(t), shape ``(T, ..., d)``.
+ExactFlow = Callable[[Tensor, Tensor], Tensor]
+#: Maps a start, a step size and a number n of steps to θ_0 … θ_n, shape ``(n + 1, ..., d)``.
+ExactDescent = Callable[[Tensor, float, int], Tensor]
+
+STRONGLY_CONVEX, CONVEX, NON_CONVEX = "strongly convex", "convex", "non-convex"
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """An objective with what is known of it.
+
+    Attributes
+    ----------
+    name, formula
+        The name, and f in LaTeX.
+    objective
+        f.
+    convexity_bound
+        λ with λmin(∇²f(θ)) ≥ λ: for all θ, or for ‖θ‖ ≤ `radius`.
+    smoothness
+        β with ‖∇²f(θ)‖₂ ≤ β on the same set: a Lipschitz constant of the gradient.
+    domain
+        An interval for each coordinate, to draw; contained in the ball, where there is one.
+    radius
+        Of the ball around 0 in which λ and β hold; infinite where they hold everywhere.
+    minimum
+        A global minimiser θ*, shape ``(d,)``; None where f is unbounded below.
+    flow
+        Gradient flow in closed form, or None.
+    descent
+        The iterates of gradient descent in closed form, or None.
+    """
+
+    name: str
+    formula: str
+    objective: Objective
+    convexity_bound: float
+    smoothness: float
+    domain: tuple[tuple[float, float], ...]
+    radius: float = math.inf
+    minimum: Tensor | None = None
+    flow: ExactFlow | None = None
+    descent: ExactDescent | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.domain) != self.objective.dimension:
+            raise ValueError(
+                f"domain has {len(self.domain)} intervals: must be d = {self.objective.dimension}"
+            )
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of variables."""
+        return self.objective.dimension
+
+    @property
+    def convexity(self) -> str:
+        """``"strongly convex"``, ``"convex"`` or ``"non-convex"``: the sign of λ."""
+        if self.convexity_bound > 0:
+            return STRONGLY_CONVEX
+        return CONVEX if self.convexity_bound == 0 else NON_CONVEX
+
+    @property
+    def stable_step_size(self) -> float:
+        """2/β: below it no step of gradient descent increases f, while it stays in the ball."""
+        return 2 / self.smoothness
+
+
+def quadratic(*eigenvalues: float, name: str = "quadratic") -> Landscape:
+    """Return f(θ) = ½ Σ λ_i θ_i².
+
+    Flow θ_i(0) e^{−λ_i t}, descent θ_i(0) (1 − ηλ_i)^k; λ = min λ_i and β = max |λ_i|, exactly.
+
+    Examples
+    --------
+    >>> bowl = quadratic(1.0, 4.0)
+    >>> bowl.convexity, bowl.stable_step_size
+    ('strongly convex', 0.5)
+
+    Raises
+    ------
+    ValueError
+        If there is no eigenvalue, all are 0, or one is not finite.
+    """
+    checks.at_least(1, eigenvalues=len(eigenvalues))
+    checks.non_negative(**{f"|eigenvalues[{i}]|": abs(v) for i, v in enumerate(eigenvalues)})
+    if not any(eigenvalues):
+        raise ValueError(f"eigenvalues = {eigenvalues}: at least one must differ from 0")
+    values = torch.tensor(eigenvalues, dtype=torch.float64)
+
+    def flow(start: Tensor, times: Tensor) -> Tensor:
+        return start * torch.exp(-_column(times, start) * values.to(start))
+
+    def descent(start: Tensor, step_size: float, iterations: int) -> Tensor:
+        steps = _column(torch.arange(iterations + 1, device=start.device), start)
+        return start * (1 - step_size * values.to(start)) ** steps
+
+    return Landscape(
+        name=name,
+        formula=rf"\tfrac12 \left({_sum_of_squares(eigenvalues)}\right)",
+        objective=Objective(
+            lambda p: 0.5 * (values.to(p) * p.square()).sum(-1), dimension=len(values)
+        ),
+        convexity_bound=min(eigenvalues),
+        smoothness=max(map(abs, eigenvalues)),
+        domain=((-2.0, 2.0),) * len(eigenvalues),
+        minimum=torch.zeros_like(values) if min(eigenvalues) >= 0 else None,
+        flow=flow,
+        descent=descent,
+    )
+
+
+def ripples(
+    amplitude: float, frequency: float = 3.0, dimension: int = 2, name: str = "ripples"
+) -> Landscape:
+    """Return f(θ) = Σ [½ θ_i² + (a/ω²)(1 − cos ωθ_i)], with amplitude a ≥ 0 and frequency ω.
+
+    The Hessian is diagonal with entries 1 + a cos ωθ_i, so that λ = 1 − a and β = 1 + a exactly:
+    strongly convex for a < 1, convex for a = 1, non-convex for a > 1 (with local minima besides
+    0 once a is large beside ω). Not quadratic, and no closed form.
+    """
+    checks.non_negative(amplitude=amplitude)
+    checks.positive(frequency=frequency)
+    checks.whole(1, dimension=dimension)
+
+    def value(p: Tensor) -> Tensor:
+        waves = (1 - torch.cos(frequency * p)) * (amplitude / frequency**2)
+        return (0.5 * p.square() + waves).sum(-1)
+
+    return Landscape(
+        name=name,
+        formula=(
+            rf"\sum_i \left[\tfrac12 \theta_i^2 + \tfrac{{{amplitude:g}}}"
+            rf"{{{frequency:g}^2}}(1 - \cos {frequency:g}\theta_i)\right]"
+        ),
+        objective=Objective(value, dimension=dimension),
+        convexity_bound=1 - amplitude,
+        smoothness=1 + amplitude,
+        domain=((-3.0, 3.0),) * dimension,
+        minimum=torch.zeros(dimension, dtype=torch.float64),
+    )
+
+
+def quartic(dimension: int = 2, radius: float = 3.0, name: str = "quartic") -> Landscape:
+    """Return f(θ) = ¼ Σ θ_i⁴: convex, and not strongly, since ∇²f(0) = 0.
+
+    Flow θ_i(0)/√(1 + 2θ_i(0)² t). The Hessian is diagonal with entries 3θ_i², so that λ = 0
+    everywhere and β = 3R² for ‖θ‖ ≤ R.
+    """
+    checks.whole(1, dimension=dimension)
+    checks.positive(radius=radius)
+    half = radius / math.sqrt(dimension)
+    return Landscape(
+        name=name,
+        formula=r"\tfrac14 \sum_i \theta_i^4",
+        objective=Objective(lambda p: 0.25 * p.pow(4).sum(-1), dimension=dimension),
+        convexity_bound=0.0,
+        smoothness=3 * radius**2,
+        domain=((-half, half),) * dimension,
+        radius=radius,
+        minimum=torch.zeros(dimension, dtype=torch.float64),
+        flow=lambda start, times: (
+            start / torch.sqrt(1 + 2 * start.square() * _column(times, start))
+        ),
+    )
+
+
+def saddle(curvature: float = 1.0, name: str = "saddle") -> Landscape:
+    """Return f(x, y) = ½ (x² − m y²), m > 0: the flow leaves the saddle at 0 as e^{mt}."""
+    checks.positive(curvature=curvature)
+    return quadratic(1.0, -curvature, name=name)
+
+
+def bent_saddle(name: str = "bent_saddle") -> Landscape:
+    """Return f(x, y) = ½ x² + cos y + 1: a saddle at 0 between minima at y = ±π, not quadratic.
+
+    The Hessian is diagonal with entries 1 and −cos y, so that λ = −1 and β = 1 exactly. Flow
+    x(0) e^{−t} and tan(y(t)/2) = tan(y(0)/2) e^t.
+    """
+
+    def flow(start: Tensor, times: Tensor) -> Tensor:
+        elapsed = _column(times, start)[..., 0]
+        x, y = start.unbind(-1)
+        turn = 2 * math.pi * torch.round(y / (2 * math.pi))
+        bend = 2 * torch.atan(torch.tan((y - turn) / 2) * torch.exp(elapsed))
+        return torch.stack([x * torch.exp(-elapsed), turn + bend], dim=-1)
+
+    return Landscape(
+        name=name,
+        formula=r"\tfrac12 x^2 + \cos y + 1",
+        objective=Objective(
+            lambda p: 0.5 * p[..., 0].square() + torch.cos(p[..., 1]) + 1, dimension=2
+        ),
+        convexity_bound=-1.0,
+        smoothness=1.0,
+        domain=((-4.0, 4.0), (-4.0, 4.0)),
+        minimum=torch.tensor([0.0, math.pi], dtype=torch.float64),
+        flow=flow,
+    )
+
+
+def valley(steepness: float = 4.0, radius: float = 2.75, name: str = "valley") -> Landscape:
+    """Return f(x, y) = ½ (x − 1)² + ½ c (y − x²)²: a curved valley with its minimum at (1, 1).
+
+    With residuals r = (x − 1, √c (y − x²)) and their Jacobian J,
+    ∇²f = JᵀJ − 2c (y − x²) e₁e₁ᵀ. So λ = −2cR and β = 1 + c(1 + 4R²) + 2c(R² + R) are bounds,
+    not sharp, for ‖θ‖ ≤ R.
+    """
+    checks.positive(steepness=steepness)
+    checks.at_least(2.75, radius=radius)
+
+    def value(p: Tensor) -> Tensor:
+        x, y = p.unbind(-1)
+        return 0.5 * (x - 1).square() + 0.5 * steepness * (y - x.square()).square()
+
+    return Landscape(
+        name=name,
+        formula=rf"\tfrac12 (x - 1)^2 + {steepness / 2:g} (y - x^2)^2",
+        objective=Objective(value, dimension=2),
+        convexity_bound=-2 * steepness * radius,
+        smoothness=1 + steepness * (1 + 4 * radius**2) + 2 * steepness * (radius**2 + radius),
+        domain=((-1.6, 1.6), (-0.8, 2.2)),
+        radius=radius,
+        minimum=torch.ones(2, dtype=torch.float64),
+    )
+
+
+def two_layer_net(
+    target: float = 1.0, radius: float = 3.0, name: str = "two_layer_net"
+) -> Landscape:
+    """Return f(x, y) = ½ (xy − c)², c > 0: a linear network with two layers of one weight each.
+
+    The smallest network whose loss is not convex: a saddle at 0, and minima on the hyperbola
+    xy = c. For ‖θ‖ ≤ R the sharp constants are λ = −(c + R²/2) and β = c + 3R²/2, both at
+    x = −y = R/√2. The flow conserves x² − y²; started at x = y = s > 0 it stays there, with
+    x(t)² = c / (1 + (c/s² − 1) e^{−2ct}).
+    """
+    checks.positive(target=target, radius=radius)
+    half = radius / math.sqrt(2)
+    return Landscape(
+        name=name,
+        formula=rf"\tfrac12 (xy - {target:g})^2",
+        objective=Objective(lambda p: 0.5 * (p[..., 0] * p[..., 1] - target).square(), dimension=2),
+        convexity_bound=-(target + radius**2 / 2),
+        smoothness=target + 1.5 * radius**2,
+        domain=((-half, half),) * 2,
+        radius=radius,
+        minimum=torch.full((2,), math.sqrt(target), dtype=torch.float64),
+    )
+
+
+def _column(times: Tensor, start: Tensor) -> Tensor:
+    """Give times the shape ``(T, 1, …, 1)``, to multiply a start of shape ``(..., d)``."""
+    times = torch.as_tensor(times, dtype=start.dtype, device=start.device)
+    return times.reshape(-1, *[1] * start.dim())
+
+
+def _sum_of_squares(coefficients: tuple[float, ...]) -> str:
+    factors = ["" if abs(c) == 1 else f"{abs(c):g}\\," for c in coefficients]
+    terms = [
+        f"{'-' if c < 0 else '+'} {factor}\\theta_{i}^2"
+        for i, (c, factor) in enumerate(zip(coefficients, factors, strict=True), start=1)
+    ]
+    return " ".join(terms).removeprefix("+ ")
+
+
+#: The landscapes that a chapter offers by name, all in two variables.
+LANDSCAPES: dict[str, Landscape] = {
+    known.name: known
+    for known in (
+        quadratic(1.0, 4.0, name="bowl"),
+        ripples(0.8, name="ripples"),
+        ripples(3.0, name="steep_ripples"),
+        quartic(),
+        saddle(),
+        bent_saddle(),
+        valley(),
+        two_layer_net(),
+    )
+}
+
+
+def landscape(name: str) -> Landscape:
+    """Return one of `LANDSCAPES` by its name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not among them.
+    """
+    checks.one_of(LANDSCAPES, landscape=name)
+    return LANDSCAPES[name]

@@ -1,0 +1,226 @@
+"""The live picture and the animation, in a real browser with the network cut."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from gfgd import gradient_descent, gradient_flow
+from gfgd.book import live
+from gfgd.landscapes import LANDSCAPES, landscape
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+OPTIONS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        missing = f"none of {BROWSERS} is installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    contexts, wrong = [], []
+
+    def open_it(html, **options):
+        path = tmp_path / "page.html"
+        path.write_text(PAGE + html, encoding="utf-8")
+        contexts.append(browser.new_context(offline=True, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
+        page.on("requestfailed", lambda request: wrong.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def picture(name="bowl", start=(1.5, 1.0), step_size=0.1, horizon=3.0):
+    return live.gradient_paths_html(
+        landscape=name, start=start, step_size=step_size, horizon=horizon
+    )
+
+
+def result(page):
+    return json.loads(page.locator(".gfgd-live").get_attribute("data-result"))
+
+
+def from_the_library(shown):
+    objective = landscape(shown["landscape"]).objective
+    start = torch.tensor(shown["start"], dtype=torch.float64)
+    gd = gradient_descent(
+        objective, start, step_size=shown["step_size"], iterations=shown["iterations"]
+    )
+    times = torch.tensor([0.0, shown["time"]], dtype=torch.float64)
+    gf = gradient_flow(objective, start, times, rtol=1e-11, atol=1e-12, estimate_error=False)
+    return gd, gf
+
+
+def assert_agrees(shown):
+    gd, gf = from_the_library(shown)
+    assert gd.completed and shown["diverged"] is None and shown["reached"]
+    assert shown["gd"] == pytest.approx(gd.points[-1].tolist(), rel=1e-6, abs=1e-6)
+    assert shown["gf"] == pytest.approx(gf.points[-1].tolist(), rel=1e-6, abs=1e-6)
+    assert shown["gd_loss"] == pytest.approx(gd.losses[-1].item(), rel=1e-6, abs=1e-6)
+    assert shown["gf_loss"] == pytest.approx(gf.losses[-1].item(), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_numbers_are_the_librarys(open_page, name):
+    page = open_page(picture(name, start=(-1.3, 0.55), step_size=0.05, horizon=4.0))
+    assert_agrees(result(page))
+    page.locator("input.x").fill("0.85")
+    page.locator("input.y").fill("1.25")
+    page.locator("input.horizon").fill("1.5")
+    shown = result(page)
+    assert shown["start"] == [0.85, 1.25] and shown["time"] == pytest.approx(1.5)
+    assert_agrees(shown)
+
+
+@pytest.mark.browser
+def test_the_picture_says_when_descent_diverges(open_page):
+    page = open_page(picture("quartic", start=(2.0, 2.0), step_size=1.0, horizon=10.0))
+    shown = result(page)
+    gd, _ = from_the_library(shown)
+    assert not gd.completed and f"iteration {shown['diverged']}" in gd.status
+    page.get_by_role("status").get_by_text("GD diverges").wait_for()
+
+
+@pytest.mark.browser
+def test_mouse_keyboard_and_choices(open_page):
+    page = open_page(picture())
+    handle = page.get_by_role("slider", name="Start")
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 60, y + 30, steps=4)
+    page.mouse.up()
+    dragged = result(page)
+    assert dragged["start"][0] < 1.4 and dragged["start"][1] < 0.95
+    assert_agrees(dragged)
+    page.mouse.move(x, y)  # released: it stays
+    assert result(page)["start"] == dragged["start"]
+
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    after = result(page)["start"]
+    assert after == pytest.approx([dragged["start"][0] + 0.05, dragged["start"][1] + 0.5])
+    assert f"x = {after[0]:g}" in handle.get_attribute("aria-valuetext")
+    for _ in range(20):  # the start cannot leave the drawing
+        page.keyboard.press("Shift+ArrowRight")
+    assert result(page)["start"][0] == 2.0
+
+    page.get_by_label("Step size").focus()
+    page.keyboard.press("ArrowRight")
+    assert result(page)["step_size"] == 0.15
+    page.get_by_role("combobox").select_option("valley")
+    page.get_by_label("Step size").fill("1")
+    shown = result(page)
+    assert shown["step_size"] == 0.02
+    assert shown["landscape"] == "valley" and shown["start"][0] == 1.6
+    assert_agrees(shown)
+    page.get_by_role("status").get_by_text("apart").wait_for()
+    assert page.locator(".contours").get_attribute("d")
+
+
+@pytest.mark.browser
+def test_on_a_phone_by_touch_and_on_a_dark_page(open_page):
+    page = open_page(
+        picture(), viewport={"width": 390, "height": 800}, has_touch=True, color_scheme="dark"
+    )
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    box = page.locator(".gfgd-live svg").bounding_box()
+    page.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
+    assert result(page)["start"][0] < 0
+    for name in ("select", "input[type=range]", "input[type=number]"):
+        assert page.locator(name).first.bounding_box()["height"] >= 24
+    colours = page.locator(".gfgd-live").evaluate(
+        "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    )
+    assert colours == ["rgb(34, 34, 34)", "rgb(255, 255, 255)"]
+
+
+@pytest.mark.browser
+def test_two_pictures_on_a_page_do_not_disturb_each_other(open_page):
+    page = open_page(picture() + picture("saddle"))
+    first, second = page.locator(".gfgd-live").all()
+    second.locator("input.x").fill("0.5")
+    assert json.loads(first.get_attribute("data-result"))["start"] == [1.5, 1.0]
+    assert json.loads(second.get_attribute("data-result"))["start"] == [0.5, 1.0]
+
+
+def frames():
+    made = []
+    for height in (1, 2, 3):
+        figure = Figure(figsize=(2, 1))
+        figure.add_subplot().bar([0], [height])
+        made.append(figure)
+    return made
+
+
+def animated(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(live, "display", lambda bundle, raw: shown.append(bundle))
+    live.animation(frames(), alt='Bars that "grow".', interval=60)
+    return shown[0]["text/html"]
+
+
+@pytest.mark.browser
+def test_animation_plays_and_pauses(open_page, capsys, monkeypatch):
+    page = open_page(animated(capsys, monkeypatch))
+    image = page.get_by_role("img", name='Bars that "grow".')
+    first = image.get_attribute("src")
+    page.wait_for_function("src => document.querySelector('img').src !== src", arg=first)
+    page.get_by_role("button", name="Pause").click()
+    stopped = image.get_attribute("src")
+    page.wait_for_timeout(200)
+    assert image.get_attribute("src") == stopped
+    page.get_by_label("Frame").fill("1")
+    assert page.get_by_role("button", name="Play").is_visible()
+
+
+@pytest.mark.browser
+def test_animation_waits_where_motion_is_unwelcome(open_page, capsys, monkeypatch):
+    page = open_page(animated(capsys, monkeypatch), reduced_motion="reduce")
+    first = page.locator("img").get_attribute("src")
+    page.wait_for_timeout(200)
+    assert page.locator("img").get_attribute("src") == first
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("src => document.querySelector('img').src !== src", arg=first)
+
+
+def test_what_is_shown_has_words_and_asks_no_other_host(monkeypatch):
+    shown = []
+    monkeypatch.setattr(live, "display", lambda bundle, raw: shown.append(bundle))
+    live.gradient_paths(landscape="bowl", start=(1, 1), step_size=0.1, horizon=2)
+    assert "live picture" in shown[0]["text/plain"]
+    assert "http" not in shown[0]["text/html"]
+    with pytest.raises(ValueError, match="landscape = 'hill'"):
+        picture("hill")
+    with pytest.raises(ValueError, match="step_size = 0"):
+        picture(step_size=0)
+    with pytest.raises(ValueError, match="frames = 1"):
+        live.animation(frames()[:1], alt="one")
