@@ -164,18 +164,10 @@ def integrate(
     if method in FIXED_METHODS:
         if max_evaluations is not None:
             raise ValueError("max_evaluations: is for adaptive methods; a fixed step has its cost")
-        step = _dividing(step_size, times)
-        accuracy = {"options": {"step_size": step}}
-        looser = {"options": {"step_size": 2 * step}}
+        accuracy, looser = _fixed_steps(step_size, times)
     else:
         checks.positive(rtol=rtol, atol=atol)
-        options: dict[str, object] = {"norm": _hardest_member}
-        if method != "dopri5":
-            # Only dopri5's interpolant is as accurate as its steps; the others step onto the
-            # requested times.
-            options["step_t"] = times[1:]
-        accuracy = {"rtol": rtol, "atol": atol, "options": options}
-        looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": options}
+        accuracy, looser = _adaptive_steps(method, rtol, atol, times)
     run = _Run(field, method, max_evaluations)
     reached, states, status = run.solve(start, times, accuracy)
     error = None
@@ -188,6 +180,24 @@ def integrate(
         error = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
         error[: len(rough)] = (states[: len(rough)] - rough).double().norm(dim=-1)
     return Solution(reached, states, counts, status, error)
+
+
+def _fixed_steps(step_size: float | None, times: Tensor) -> tuple[dict, dict]:
+    """Return torchdiffeq's arguments for the step, and for the estimate's double step."""
+    step = _dividing(step_size, times)
+    return {"options": {"step_size": step}}, {"options": {"step_size": 2 * step}}
+
+
+def _adaptive_steps(method: str, rtol: float, atol: float, times: Tensor) -> tuple[dict, dict]:
+    """Return torchdiffeq's arguments for the tolerances, and for the estimate's looser ones."""
+    options: dict[str, object] = {"norm": _hardest_member}
+    if method != "dopri5":
+        # Only dopri5's interpolant is as accurate as its steps; the others step onto the
+        # requested times.
+        options["step_t"] = times[1:]
+    accuracy = {"rtol": rtol, "atol": atol, "options": options}
+    looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": options}
+    return accuracy, looser
 
 
 class _StopError(Exception):

@@ -54,7 +54,7 @@ def test_chapter_declares_and_checks_its_parameters(path):
 def test_presets_are_valid(name):
     stems = [path.stem for path in CHAPTERS]
     for stem, values in read_preset(preset_path(ROOT, name), stems).items():
-        validate(ROOT / "chapters" / f"{stem}.ipynb", values)
+        assert validate(ROOT / "chapters" / f"{stem}.ipynb", values).keys() == values.keys()
 
 
 def test_no_file_names_a_place_on_this_machine():
