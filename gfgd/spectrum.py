@@ -68,6 +68,7 @@ def extreme_eigenvalues(
     max_products: int = 2000,
     dense_below: int = 200,
     seed: int = 0,
+    warm_start: Tensor | None = None,
 ) -> Spectrum:
     """Return the extreme eigenvalues of ∇²f(θ), with residuals.
 
@@ -89,6 +90,10 @@ def extreme_eigenvalues(
         Largest d that is solved densely, at d products.
     seed
         Of the random start.
+    warm_start
+        Vectors to start from in place of a random one, shape ``(k, d)``: near eigenvectors,
+        such as ``largest_vectors`` of a nearby point, save most of the products. They need
+        be neither orthogonal nor normalised.
 
     Raises
     ------
@@ -103,9 +108,11 @@ def extreme_eigenvalues(
             f"smallest + largest = {smallest + largest}: there are only "
             f"d = {objective.dimension} eigenvalues"
         )
+    warm = _checked_start(warm_start, point)
     if objective.dimension <= dense_below:
         return _dense(objective, point, smallest, largest)
     search = _Search(objective.dimension, smallest, largest, tolerance, seed)
+    search.warm = warm
     return search.solve(_product_at(objective, point), point, max_products)
 
 
@@ -150,6 +157,19 @@ def spectrum_along(
         products=stacked("products"),
         times=trajectory.times,
     )
+
+
+def _checked_start(vectors: Tensor | None, point: Tensor) -> Tensor | None:
+    if vectors is None or len(vectors) == 0:
+        return None
+    if vectors.dim() != 2 or vectors.shape[1] != len(point) or len(vectors) > len(point):
+        raise ValueError(
+            f"warm_start has shape {tuple(vectors.shape)}: give at most d vectors as rows, "
+            f"shape (k, {len(point)})"
+        )
+    if not vectors.isfinite().all():
+        raise ValueError("warm_start: has non-finite entries")
+    return vectors.detach().to(point)
 
 
 def _product_at(objective: Objective, point: Tensor) -> Callable[[Tensor], Tensor]:

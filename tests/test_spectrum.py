@@ -134,6 +134,33 @@ def test_along_a_trajectory_of_a_small_objective_is_dense():
     torch.testing.assert_close(found.largest, torch.full((4, 1), 3.0).double())
 
 
+@pytest.mark.parametrize("hidden", [(5, 4), (20, 15)])
+def test_warm_start_from_the_last_vectors_is_right_and_cheaper(hidden):
+    objective = small_network("tanh", hidden)
+    flow = gradient_flow(objective, objective.initial(0), torch.linspace(0, 2, 6))
+    options = {"smallest": 0, "largest": 2, "tolerance": 1e-4, "dense_below": 0}
+    warm, cold, vectors = 0, 0, None
+    for point in flow.points:
+        found = extreme_eigenvalues(objective, point, warm_start=vectors, **options)
+        vectors = found.largest_vectors
+        warm += int(found.products)
+        cold += int(extreme_eigenvalues(objective, point, **options).products)
+        exact = torch.linalg.eigvalsh(objective.hessian(point))[-2:].flip(0)
+        assert found.converged
+        torch.testing.assert_close(found.largest, exact, rtol=1e-6, atol=1e-9)
+    assert warm < cold
+
+
+def test_warm_start_may_be_dependent_or_zero():
+    objective = diagonal(np.linspace(-1, 2, 250))
+    point = torch.zeros(250).double()
+    rows = torch.ones(3, 250).double() * torch.tensor([[1.0], [2.0], [0.0]]).double()
+    found = extreme_eigenvalues(objective, point, warm_start=rows, tolerance=1e-4, dense_below=0)
+    assert found.converged
+    assert found.smallest.item() == pytest.approx(-1, abs=1e-6)
+    assert found.largest.item() == pytest.approx(2, abs=1e-6)
+
+
 def test_bad_arguments():
     objective = quadratic(1.0, 2.0)
     point = torch.zeros(2).double()
@@ -143,6 +170,10 @@ def test_bad_arguments():
         extreme_eigenvalues(objective, point, smallest=2)
     with pytest.raises(ValueError, match="wanted = 0"):
         extreme_eigenvalues(objective, point, smallest=0, largest=0)
+    with pytest.raises(ValueError, match=r"warm_start has shape \(2,\)"):
+        extreme_eigenvalues(objective, point, warm_start=point)
+    with pytest.raises(ValueError, match="warm_start: has non-finite"):
+        extreme_eigenvalues(objective, point, warm_start=point[None] / 0)
     broken = Objective(lambda p: p.sqrt().sum(-1), dimension=2)
     with pytest.raises(ValueError, match="not finite"):
         extreme_eigenvalues(broken, point - 1)
