@@ -8,7 +8,8 @@ read on a dark page too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from typing import Any
 
@@ -262,3 +263,151 @@ def _path(axes: Axes, known: Landscape, points: np.ndarray, label: str, style, w
         label=label,
     )
     axes.plot(*points[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
+
+
+def small_multiples(
+    times: ArrayLike,
+    groups: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    ylabel: str,
+    xlabel: str = "time t = kη",
+    yscale: str = "log",
+    columns: int = 2,
+) -> Figure:
+    """Draw groups of lines, each in a small panel with a scale of its own: title to lines.
+
+    As :func:`panels`, but side by side, with one legend for all. Equal labels look alike.
+    """
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * rows))
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    labels = dict.fromkeys(label for lines in groups.values() for label in lines)
+    styles = dict(zip(labels, line_styles(), strict=False))
+    for axes, (title, lines) in zip(grid.ravel(), groups.items(), strict=False):
+        for label, values in lines.items():
+            drawn = _numbers(values)
+            if yscale == "log":
+                drawn = np.where(drawn > 0, drawn, np.nan)
+            colour, dashes = styles[label]
+            axes.plot(_numbers(times), drawn, color=colour, linestyle=dashes, label=label)
+        axes.set(yscale=yscale, title=title)
+    for axes in grid.ravel()[len(groups) :]:
+        axes.set_axis_off()
+    figure.supxlabel(xlabel, fontsize=11)
+    figure.supylabel(ylabel, fontsize=11)
+    _common_legend(figure, columns=min(3, len(labels)))
+    return figure
+
+
+def distribution(
+    values: Mapping[str, ArrayLike], *, xlabel: str, xscale: str = "log", title: str = ""
+) -> Figure:
+    """Draw, for each label, the share of its values that are at most x, against x.
+
+    Raises
+    ------
+    ValueError
+        If a label has no values, or one that is not finite.
+    """
+    figure = Figure(figsize=(WIDTH, 4.0))
+    axes = figure.add_subplot()
+    for (label, found), (colour, dashes) in zip(values.items(), line_styles(), strict=False):
+        numbers = _numbers(found).ravel()
+        if not len(numbers) or not np.isfinite(numbers).all():
+            raise ValueError(f"values[{label!r}]: must be finite numbers, at least one")
+        axes.ecdf(numbers, color=colour, linestyle=dashes, label=label)
+    axes.set(xlabel=xlabel, ylabel="share of instances", xscale=xscale, title=title)
+    _legend(axes, len(values))
+    return figure
+
+
+@dataclass(frozen=True)
+class DirectionField:
+    """What is drawn in one panel of :func:`direction_fields`.
+
+    Attributes
+    ----------
+    directions
+        Maps points of the plane, shape ``(..., 2)``, to the directions there, same shape. For
+        θ' = g(t, θ) with one state, the point (t, θ) has direction (1, g).
+    domain
+        An interval for each axis.
+    paths
+        Label to points, shape ``(n, 2)``. Rows of NaN interrupt a path.
+    labels
+        Of the two axes.
+    equal
+        Whether both axes have the same unit: a plane of states, drawn with arrowheads.
+    """
+
+    directions: Callable[[torch.Tensor], torch.Tensor]
+    domain: tuple[tuple[float, float], tuple[float, float]]
+    paths: Mapping[str, ArrayLike]
+    labels: tuple[str, str] = ("time t", "state θ")
+    equal: bool = False
+
+
+def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2) -> Figure:
+    """Draw direction fields with paths in them, one panel for each title.
+
+    Paths of few points are drawn with them. Equal labels look alike in all panels.
+    """
+    columns = min(columns, len(drawings))
+    rows = -(-len(drawings) // columns)
+    figure = Figure(figsize=(WIDTH, 0.9 + rows * 0.8 * WIDTH / columns))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
+    styles = dict(zip(labels, line_styles(), strict=False))
+    for axes, (title, drawing) in zip(grid, drawings.items(), strict=False):
+        _arrows(axes, drawing, 26 if columns == 1 else 16)
+        for label, points in drawing.paths.items():
+            colour, dashes = styles[label]
+            drawn = _numbers(points)
+            marker = "o" if len(drawn) <= FEW_POINTS else None
+            axes.plot(
+                *drawn.T, color=colour, linestyle=dashes, marker=marker, markersize=3.5, label=label
+            )
+        axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
+    for axes in grid[len(drawings) :]:
+        axes.set_axis_off()
+    _common_legend(figure, columns=2)
+    return figure
+
+
+def _arrows(axes: Axes, drawing: DirectionField, count: int) -> None:
+    """Draw the directions on a grid, all of the same length on the page."""
+    (x0, x1), (y0, y1) = drawing.domain
+    width, height = x1 - x0, y1 - y0
+    aspect = height / width if drawing.equal else 0.75
+    down = max(5, round(aspect * count))
+    x, y = np.meshgrid(
+        x0 + width * (np.arange(count) + 0.5) / count, y0 + height * (np.arange(down) + 0.5) / down
+    )
+    found = _numbers(drawing.directions(torch.from_numpy(np.stack([x, y], axis=-1))))
+    on_page = found * np.array([1 / width, aspect / height])
+    lengths = np.linalg.norm(on_page, axis=-1, keepdims=True)
+    on_page = on_page / np.where(lengths > 0, lengths, 1)
+    head = 4 if drawing.equal else 0
+    axes.quiver(
+        *(x, y, on_page[..., 0], on_page[..., 1]),
+        color="#a8b4c0",
+        pivot="mid",
+        scale=1.6 * count,
+        width=0.005,
+        headwidth=head,
+        headlength=head,
+        headaxislength=head,
+    )
+    axes.set(xlim=(x0, x1), ylim=(y0, y1))
+    axes.set_box_aspect(aspect)
+    axes.grid(False)
+
+
+def _common_legend(figure: Figure, columns: int) -> None:
+    """Put one legend below all panels, each label once."""
+    handles = {
+        text: line
+        for axes in figure.axes
+        for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, fontsize=10)

@@ -65,3 +65,54 @@ def test_paths_on_contours_cuts_what_runs_away():
     same = {line.get_label(): line for line in second.get_lines()}["GD"]
     assert same.get_color() == lines["GD"].get_color()
     figure.canvas.draw()
+
+
+def test_small_multiples_share_a_legend_and_not_a_scale():
+    times = np.linspace(0, 1, 4)
+    figure = figures.small_multiples(
+        times,
+        {"a": {"error": times, "bound": 2 * times}, "b": {"error": times}, "c": {"bound": times}},
+        ylabel="error",
+    )
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["error", "bound"]
+    bound = figure.axes[0].get_lines()[1]
+    assert figure.axes[2].get_lines()[0].get_color() == bound.get_color()
+    assert np.isnan(bound.get_ydata()[0])
+    figure.canvas.draw()
+
+
+def test_distribution_is_the_share_of_values_below():
+    figure = figures.distribution({"a": [1.0, 2.0, 4.0, 8.0]}, xlabel="ratio")
+    (line,) = figure.axes[0].get_lines()
+    x, y = line.get_data()
+    assert y[x <= 2.0].max() == 0.5 and y.max() == 1.0
+    with pytest.raises(ValueError, match=r"values\['a'\]"):
+        figures.distribution({"a": [1.0, np.nan]}, xlabel="ratio")
+
+
+def test_direction_fields_draw_directions_as_long_as_each_other():
+    slope = figures.DirectionField(
+        directions=lambda p: torch.stack([torch.ones_like(p[..., 0]), p[..., 1]], -1),
+        domain=((0.0, 2.0), (-1.0, 1.0)),
+        paths={"Euler": np.zeros((3, 2)), "exact": np.zeros((100, 2))},
+    )
+    plane = figures.DirectionField(
+        directions=lambda p: -p,
+        domain=((-1.0, 1.0), (-2.0, 2.0)),
+        paths={"exact": np.zeros((100, 2))},
+        labels=("θ₁", "θ₂"),
+        equal=True,
+    )
+    figure = figures.direction_fields({"slopes": slope, "plane": plane})
+    first, second = figure.axes
+    assert (first.get_xlabel(), second.get_xlabel()) == ("time t", "θ₁")
+    for axes in figure.axes:
+        (arrows,) = axes.collections
+        np.testing.assert_allclose(np.hypot(arrows.U, arrows.V), 1.0)
+    assert second.get_box_aspect() == 2.0
+    euler, exact = first.get_lines()
+    assert euler.get_marker() == "o" and exact.get_marker() == "None"
+    assert second.get_lines()[0].get_color() == exact.get_color()
+    figure.canvas.draw()
