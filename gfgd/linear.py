@@ -530,6 +530,54 @@ def time_to_loss(
     return torch.where((cosine == -1) & (loss <= target_norm**2 / 2), torch.inf, time)
 
 
+def leading_time_to_loss(
+    radius: Tensor | float, cosine: Tensor | float, target_norm: float, depth: int, loss: float
+) -> Tensor:
+    """Return the leading order of :func:`time_to_loss` for starts near the saddle at 0.
+
+    N = cosh^n z_0 [1/r_0 − (n/L) ∫_0^{z_0} (cosh ζ / cosh z_0)^n dζ], z_0 = artanh c_0, is
+    constant on an orbit, and large where r_0 is small or c_0 near −1. As N → ∞,
+
+        t = (1/L) N^{1−2/n} ∫_{z_0}^∞ sech^{n−2} + O(ln N)    for n ≥ 3,
+        t = (1/L) [½ ln(4N/κ) − z_0] + o(1)                   for n = 2,
+
+    κ = 1/(L − √(2ε)) − 1/L. The chapter on the flow over deep linear networks proves it.
+
+    Parameters
+    ----------
+    radius, cosine, target_norm, depth, loss
+        As in :func:`time_to_loss`, with |c_0| < 1 and loss ε < ½L².
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.positive(loss=loss)
+    radius, cosine = _reduced_start(radius, cosine, target_norm, depth)
+    if not (cosine.abs() < 1).all():
+        raise ValueError("cosine: must lie strictly between -1 and 1")
+    if loss >= target_norm**2 / 2:
+        raise ValueError(f"loss = {loss!r}: must be less than target_norm²/2, that of the saddle")
+    z = cosine.atanh()
+    log_constant = depth * _log_cosh(z) + torch.log(
+        1 / radius - (depth / target_norm) * _scaled_integral(z, depth)
+    )
+    if depth == 2:
+        end = 1 / (target_norm - (2 * loss) ** 0.5) - 1 / target_norm
+        return ((log_constant + np.log(4 / end)) / 2 - z) / target_norm
+    return (log_constant * (1 - 2 / depth)).exp() * _sech_tail(z, depth - 2) / target_norm
+
+
+def _sech_tail(z: Tensor, power: int) -> Tensor:
+    """Return ∫_z^∞ sech^m for m ≥ 1, by its reduction formula."""
+    tanh, sech = z.tanh(), torch.exp(-_log_cosh(z))
+    tail = 2 * torch.atan(torch.exp(-z)) if power % 2 else 2 * torch.sigmoid(-2 * z)
+    for m in range(4 - power % 2, power + 1, 2):
+        tail = ((m - 2) * tail - sech ** (m - 2) * tanh) / (m - 1)
+    return tail
+
+
 def _quadrature() -> tuple[Tensor, Tensor]:
     """Return the composite rule's nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)

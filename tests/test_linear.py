@@ -14,6 +14,7 @@ from gfgd.linear import (
     gaussian_start,
     hessian_form,
     imbalance,
+    leading_time_to_loss,
     orbit_radius,
     radius_and_cosine,
     random_end_to_end,
@@ -329,6 +330,24 @@ def test_small_starts_take_the_time_that_the_leading_order_says():
         radius = torch.tensor([1e-14, 1e-16]).double()
         scaled = time_to_loss(radius, c, 2.0, depth, 0.1) * radius ** (1 - 2 / depth) * 2.0
         assert scaled[-1].item() == pytest.approx(factor, rel=1e-3)
+
+
+def test_leading_time_near_the_saddle():
+    # As N → ∞ the difference is O(ln N), for depth 2 it tends to 0.
+    for depth in (3, 4, 5, 6, 7):
+        for radius, cosine in ((1e-14, -0.4), (1e-14, 0.8), (0.5, -1 + 1e-10)):
+            exact = time_to_loss(radius, cosine, 2.0, depth, 0.1)
+            leading = leading_time_to_loss(radius, cosine, 2.0, depth, 0.1)
+            assert (leading / exact).item() == pytest.approx(1, abs=2e-3)
+    for radius, cosine in ((1e-12, 0.3), (1e-10, -0.9), (0.5, -1 + 1e-12)):
+        exact = time_to_loss(radius, cosine, 2.0, 2, 0.1)
+        assert leading_time_to_loss(radius, cosine, 2.0, 2, 0.1) - exact == pytest.approx(
+            0, abs=1e-6
+        )
+    with pytest.raises(ValueError, match="cosine"):
+        leading_time_to_loss(0.1, -1.0, 1.0, 3, 0.1)
+    with pytest.raises(ValueError, match="loss"):
+        leading_time_to_loss(0.1, 0.0, 1.0, 3, 0.5)
 
 
 def test_reduced_arguments_are_checked():
