@@ -374,6 +374,75 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
     return figure
 
 
+def phase_portrait(
+    drawings: Mapping[str, DirectionField],
+    *,
+    marks: Mapping[str, ArrayLike] | None = None,
+    columns: int = 2,
+) -> Figure:
+    """Draw the streamlines of a flow in the plane with paths on them, one panel for each title.
+
+    Parameters
+    ----------
+    drawings
+        Title to the flow, its domain and its paths. Rings mark where the paths start.
+    marks
+        Label to points, shape ``(n, 2)``, at which the flow rests: one point is drawn as a
+        star, several as a broad line.
+    columns
+        Panels side by side.
+    """
+    columns = min(columns, len(drawings))
+    rows = -(-len(drawings) // columns)
+    figure = Figure(figsize=(WIDTH, 1.1 + rows * 0.85 * WIDTH / columns))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
+    styles = dict(zip(labels, line_styles(), strict=False))
+    for axes, (title, drawing) in zip(grid, drawings.items(), strict=False):
+        _streamlines(axes, drawing)
+        for label, points in drawing.paths.items():
+            (colour, dashes), drawn = styles[label], _numbers(points)
+            axes.plot(*drawn.T, color=colour, linestyle=dashes, label=label, zorder=3)
+            axes.plot(*drawn[0], "o", color="white", markeredgecolor=colour, ms=7, zorder=4)
+        for label, points in (marks or {}).items():
+            at = np.atleast_2d(_numbers(points))
+            line = {"linewidth": 5, "solid_capstyle": "butt", "alpha": 0.45}
+            star = {"linestyle": "none", "marker": "*", "markersize": 13}
+            axes.plot(
+                *at.T,
+                color="black",
+                label=label,
+                zorder=2,
+                clip_on=False,
+                **(star if len(at) == 1 else line),
+            )
+        axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
+    for axes in grid[len(drawings) :]:
+        axes.set_axis_off()
+    _common_legend(figure, columns=2)
+    return figure
+
+
+def _streamlines(axes: Axes, drawing: DirectionField, count: int = 61) -> None:
+    (x0, x1), (y0, y1) = drawing.domain
+    x, y = np.linspace(x0, x1, count), np.linspace(y0, y1, count)
+    at = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1))
+    found = _numbers(drawing.directions(at))
+    axes.streamplot(
+        x,
+        y,
+        found[..., 0],
+        found[..., 1],
+        color="#a8b4c0",
+        density=0.9,
+        linewidth=0.8,
+        arrowsize=0.9,
+        zorder=1,
+    )
+    axes.set(xlim=(x0, x1), ylim=(y0, y1))
+    axes.grid(False)
+
+
 def _arrows(axes: Axes, drawing: DirectionField, count: int) -> None:
     """Draw the directions on a grid, all of the same length on the page."""
     (x0, x1), (y0, y1) = drawing.domain

@@ -116,3 +116,23 @@ def test_direction_fields_draw_directions_as_long_as_each_other():
     assert euler.get_marker() == "o" and exact.get_marker() == "None"
     assert second.get_lines()[0].get_color() == exact.get_color()
     figure.canvas.draw()
+
+
+def test_phase_portrait_draws_streamlines_paths_and_rest_points():
+    flow = figures.DirectionField(
+        lambda at: -at,
+        ((-1.0, 1.0), (-1.0, 2.0)),
+        {"inwards": torch.tensor([[1.0, 1.0], [0.0, 0.0]])},
+        labels=("x", "y"),
+    )
+    marks = {"sink": [0.0, 0.0], "line": [[0.0, -1.0], [0.0, 2.0]]}
+    figure = figures.phase_portrait({"a": flow, "b": flow, "c": flow}, marks=marks)
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
+    axes = figure.axes[0]
+    assert axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-1, 2)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["inwards", "sink", "line"]
+    # Streamlines of −θ lie on rays: both ends have the same direction from 0.
+    for start, end in (s[[0, -1]] for s in axes.collections[0].get_segments()):
+        assert abs(start[0] * end[1] - start[1] * end[0]) < 0.02
