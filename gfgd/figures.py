@@ -293,7 +293,8 @@ def small_multiples(
         axes.set(yscale=yscale, title=title)
     for axes in grid.ravel()[len(groups) :]:
         axes.set_axis_off()
-    figure.supxlabel(xlabel, fontsize=11)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
     figure.supylabel(ylabel, fontsize=11)
     _common_legend(figure, columns=min(3, len(labels)))
     return figure
@@ -350,7 +351,8 @@ class DirectionField:
 def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2) -> Figure:
     """Draw direction fields with paths in them, one panel for each title.
 
-    Paths of few points are drawn with them. Equal labels look alike in all panels.
+    Paths of few points are drawn with them; the first path lies on top. Equal labels look alike
+    in all panels.
     """
     columns = min(columns, len(drawings))
     rows = -(-len(drawings) // columns)
@@ -360,12 +362,17 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
     styles = dict(zip(labels, line_styles(), strict=False))
     for axes, (title, drawing) in zip(grid, drawings.items(), strict=False):
         _arrows(axes, drawing, 26 if columns == 1 else 16)
-        for label, points in drawing.paths.items():
+        for depth, (label, points) in enumerate(drawing.paths.items()):
             colour, dashes = styles[label]
             drawn = _numbers(points)
-            marker = "o" if len(drawn) <= FEW_POINTS else None
             axes.plot(
-                *drawn.T, color=colour, linestyle=dashes, marker=marker, markersize=3.5, label=label
+                *drawn.T,
+                color=colour,
+                linestyle=dashes,
+                marker="o" if len(drawn) <= FEW_POINTS else None,
+                markersize=3.5,
+                label=label,
+                zorder=3 - depth / len(drawing.paths),
             )
         axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
     for axes in grid[len(drawings) :]:
@@ -462,7 +469,7 @@ def _arrows(axes: Axes, drawing: DirectionField, count: int) -> None:
         color="#a8b4c0",
         pivot="mid",
         scale=1.6 * count,
-        width=0.005,
+        width=0.08 / count,
         headwidth=head,
         headlength=head,
         headaxislength=head,

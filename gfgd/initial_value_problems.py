@@ -329,7 +329,7 @@ def tracking(
         constants=constants,
         region=_everywhere(1),
         start=_start(start, r, 0.0),
-        domain=((-1.5, 1.5),),
+        domain=((-1.4, 1.8),),
     )
 
 
