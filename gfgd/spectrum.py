@@ -83,7 +83,8 @@ def extreme_eigenvalues(
         How many eigenvalues of each end, a and b; one of them may be 0.
     tolerance
         An eigenvalue has converged when ‖Hv − λv‖ ≤ tolerance · max(|λ|, 1e-6 ρ), ρ the
-        largest |λ| seen.
+        largest |λ| seen. λ itself is then nearer: its error is at most ‖Hv − λv‖²/gap, with the
+        gap between λ and the rest of the spectrum (Parlett 1998, section 11.7).
     max_products
         After so many Hessian-vector products what has not converged is marked so.
     dense_below
@@ -100,20 +101,13 @@ def extreme_eigenvalues(
     ValueError
         If an argument is out of range or the Hessian is not finite at θ.
     """
-    checks.positive(tolerance=tolerance)
-    checks.whole(0, smallest=smallest, largest=largest, dense_below=dense_below)
-    checks.whole(1, max_products=max_products, wanted=smallest + largest)
-    if smallest + largest > objective.dimension:
-        raise ValueError(
-            f"smallest + largest = {smallest + largest}: there are only "
-            f"d = {objective.dimension} eigenvalues"
-        )
+    checks.whole(0, dense_below=dense_below)
+    search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
     warm = _checked_start(warm_start, point)
     if objective.dimension <= dense_below:
         return _dense(objective, point, smallest, largest)
-    search = _Search(objective.dimension, smallest, largest, tolerance, seed)
     search.warm = warm
-    return search.solve(_product_at(objective, point), point, max_products)
+    return search.solve(_product_at(objective, point), point)
 
 
 def spectrum_along(
@@ -130,19 +124,19 @@ def spectrum_along(
 ) -> Spectrum:
     """Return the extreme eigenvalues of ∇²f at each recorded point of `trajectory`.
 
-    As :func:`extreme_eigenvalues`, but each solve starts from the Ritz vectors of both
-    ends that the one before it ended with. `max_products` holds for each point.
+    As :func:`extreme_eigenvalues`, but each solve starts from the Ritz vectors that the one
+    before it ended with, and from the wanted vectors of the one before that: the span then
+    holds the linear extrapolation in time. `max_products` holds for each point.
     """
-    checks.positive(tolerance=tolerance)
-    checks.whole(1, max_products=max_products, wanted=smallest + largest)
-    search = _Search(objective.dimension, smallest, largest, tolerance, seed)
+    checks.whole(0, dense_below=dense_below)
+    search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
     found = []
     for index in progress(range(len(trajectory.times))):
         point = trajectory.points[index]
         if objective.dimension <= dense_below:
             found.append(_dense(objective, point, smallest, largest))
         else:
-            found.append(search.solve(_product_at(objective, point), point, max_products))
+            found.append(search.solve(_product_at(objective, point), point))
 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(one, name) for one in found])
@@ -210,23 +204,38 @@ class _Search:
     CAPACITY = 60
     #: Ritz vectors kept per end beyond those wanted: at a cut, and from point to point.
     KEPT_AT_CUT = 8
-    KEPT_BETWEEN = 2
+    KEPT_BETWEEN = 1
 
     def __init__(
-        self, dimension: int, smallest: int, largest: int, tolerance: float, seed: int
+        self,
+        dimension: int,
+        smallest: int,
+        largest: int,
+        tolerance: float,
+        max_products: int,
+        seed: int,
     ) -> None:
+        checks.positive(tolerance=tolerance)
+        checks.whole(0, smallest=smallest, largest=largest)
+        if not 1 <= smallest + largest <= dimension:
+            raise ValueError(
+                f"smallest + largest = {smallest + largest}: must be at least 1, and there are "
+                f"only d = {dimension} eigenvalues"
+            )
+        checks.whole(smallest + largest, max_products=max_products)
         self.dimension = dimension
         self.smallest, self.largest = smallest, largest
         self.tolerance = tolerance
+        self.max_products = max_products
         self.generator = torch.Generator().manual_seed(seed)
-        self.warm: Tensor | None = None  # rows: Ritz vectors of the last solve
+        self.warm: Tensor | None = None  # rows: what the next solve starts from
+        self.previous: Tensor | None = None  # rows: the wanted vectors of the last solve
 
-    def solve(
-        self, product: Callable[[Tensor], Tensor], like: Tensor, max_products: int
-    ) -> Spectrum:
+    def solve(self, product: Callable[[Tensor], Tensor], like: Tensor) -> Spectrum:
         basis = torch.empty(0, self.dimension, dtype=like.dtype, device=like.device)
         images = basis.clone()
-        queue = [self._random(like)] if self.warm is None else list(self.warm)
+        start = self._random(like)[None] if self.warm is None else self.warm
+        queue = list(start[: self.max_products])
         products = 0
         while True:
             for vector in queue:
@@ -248,14 +257,20 @@ class _Search:
             )
             enough = len(values) >= min(self.dimension, 2 * len(wanted) + 2)
             full = len(values) == self.dimension
-            if (enough and bool((norms <= allowed).all())) or full or products >= max_products:
+            if (enough and bool((norms <= allowed).all())) or full or products >= self.max_products:
                 break
             queue = [residuals[(norms / allowed).argmax()]]
             if len(values) >= self.CAPACITY + len(wanted):
                 basis, images = self._cut(coordinates, basis, images, self.KEPT_AT_CUT)
-        self.warm, _ = self._cut(coordinates, basis, images, self.KEPT_BETWEEN)
         vectors = coordinates[:, wanted].T @ basis
+        self._prepare_next(vectors, self._cut(coordinates, basis, images, self.KEPT_BETWEEN)[0])
         return self._result(values[wanted], vectors, norms, norms <= allowed, products)
+
+    def _prepare_next(self, vectors: Tensor, kept: Tensor) -> None:
+        """Start the next solve from the Ritz vectors, and the wanted ones one point earlier."""
+        self.warm = kept if self.previous is None else torch.cat([kept, self.previous])
+        self.warm = self.warm[: self.dimension]
+        self.previous = vectors
 
     def _wanted(self, size: int) -> list[int]:
         """Return the indices of the wanted Ritz values, smallest first and then largest first."""

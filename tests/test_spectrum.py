@@ -100,30 +100,62 @@ def test_one_end_only():
     assert found.smallest.item() == pytest.approx(-1, abs=1e-6)
 
 
+def arpack(objective, point, which, tolerance):
+    """ARPACK's λ from a random start, and the products that it took."""
+    products = 0
+
+    def product(vector):
+        nonlocal products
+        products += 1
+        vector = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1)))
+        return objective.hessian_vector_product(point, vector).numpy()
+
+    size = objective.dimension
+    operator = scipy.sparse.linalg.LinearOperator((size, size), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).normal(size=size)
+    (value,) = scipy.sparse.linalg.eigsh(
+        operator, k=1, which=which, tol=tolerance, v0=start, return_eigenvectors=False
+    )
+    return float(value), products
+
+
 def test_along_a_trajectory_agrees_with_arpack_and_costs_less():
     objective = small_network("tanh", (20, 20))
     flow = gradient_flow(objective, objective.initial(0), torch.linspace(0, 5, 11))
     found = spectrum_along(objective, flow, tolerance=1e-3, dense_below=0)
     assert found.converged and found.smallest.shape == (11, 1)
-    products = 0
+    total = 0
     for index, point in enumerate(flow.points):
-
-        def product(vector, point=point):
-            nonlocal products
-            products += 1
-            vector = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1)))
-            return objective.hessian_vector_product(point, vector).numpy()
-
-        operator = scipy.sparse.linalg.LinearOperator(
-            (objective.dimension,) * 2, matvec=product, dtype=np.float64
-        )
-        start = np.random.default_rng(0).normal(size=objective.dimension)
         for which, mine in (("SA", found.smallest), ("LA", found.largest)):
-            exact = scipy.sparse.linalg.eigsh(
-                operator, k=1, which=which, tol=1e-3, v0=start, return_eigenvectors=False
-            )
-            assert mine[index].item() == pytest.approx(exact.item(), rel=1e-3)
-    assert found.products.sum() < products / 2
+            exact, products = arpack(objective, point, which, 1e-3)
+            assert mine[index].item() == pytest.approx(exact, rel=1e-3)
+            total += products
+    assert found.products.sum() < total / 2
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_a_fine_trajectory_costs_a_fraction_of_arpack(largest):
+    # The criterion of convergence is the same: ARPACK's tol is a relative residual, too.
+    objective = small_network("linear", (40, 40))
+    assert 1900 < objective.dimension <= 2000
+    flow = gradient_flow(objective, objective.initial(1), torch.linspace(0, 3, 21))
+    found = spectrum_along(objective, flow, largest=largest, tolerance=1e-2, dense_below=0)
+    assert found.converged
+    cold = sum(arpack(objective, point, "SA", 1e-2)[1] for point in flow.points[::4])
+    assert found.products.sum() / 21 < cold / 6 / 2
+    for index in (0, 10, 20):
+        exact, _ = arpack(objective, flow.points[index], "SA", 1e-9)
+        assert found.smallest[index].item() == pytest.approx(exact, rel=1e-3)
+
+
+def test_along_a_trajectory_what_did_not_converge_is_marked():
+    objective = small_network("linear", (20, 20))
+    flow = gradient_flow(objective, objective.initial(1), torch.linspace(0, 1, 3))
+    found = spectrum_along(objective, flow, tolerance=1e-8, max_products=5, dense_below=0)
+    assert not found.converged
+    assert found.products.tolist() == [5, 5, 5]
+    unmet = found.smallest_residuals > 1e-8 * found.smallest.abs()
+    assert torch.equal(unmet, ~found.smallest_converged)
 
 
 def test_along_a_trajectory_of_a_small_objective_is_dense():
@@ -168,8 +200,13 @@ def test_bad_arguments():
         extreme_eigenvalues(objective, point, tolerance=0)
     with pytest.raises(ValueError, match="only d = 2 eigenvalues"):
         extreme_eigenvalues(objective, point, smallest=2)
-    with pytest.raises(ValueError, match="wanted = 0"):
+    with pytest.raises(ValueError, match="largest = 0: must be at least 1"):
         extreme_eigenvalues(objective, point, smallest=0, largest=0)
+    with pytest.raises(ValueError, match="max_products = 1: must be at least 2"):
+        extreme_eigenvalues(objective, point, max_products=1)
+    flow = gradient_flow(objective, point + 1, torch.linspace(0, 1, 2))
+    with pytest.raises(ValueError, match="only d = 2 eigenvalues"):
+        spectrum_along(objective, flow, smallest=2)
     with pytest.raises(ValueError, match=r"warm_start has shape \(2,\)"):
         extreme_eigenvalues(objective, point, warm_start=point)
     with pytest.raises(ValueError, match="warm_start: has non-finite"):
