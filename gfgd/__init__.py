@@ -3,8 +3,11 @@
 In reading order: an :class:`Objective` is a function of a flat parameter vector θ;
 :func:`gradient_descent` and :func:`gradient_flow` turn it and a start into a
 :class:`Trajectory`; :func:`extreme_eigenvalues` and :func:`spectrum_along` look at its
-Hessian. ``networks`` and ``datasets`` provide the objectives of the book's experiments,
-``figures`` its pictures.
+Hessian. ``bounds`` holds the theorems on their distance, ``leading_order`` predicts it, and
+``certificates`` turns both into step sizes for deep linear networks (``linear``);
+``curvature`` bounds λmin. ``modified`` and ``central`` hold the flows that model large steps.
+``landscapes``, ``initial_value_problems``, ``networks`` and ``datasets`` provide what the book
+studies, ``figures`` its pictures.
 """
 
 from gfgd.descent import gradient_descent
