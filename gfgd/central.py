@@ -231,6 +231,68 @@ def central_flow(
     return _collected(kept, stepper, status, start)
 
 
+def smoothed(values: Tensor, width: int) -> Tensor:
+    """Return the running mean over `width` entries with Hann weights, (T − width + 1, ...).
+
+    Entry i is centred at entry i + (width − 1)/2 of `values`. The weights are
+    sin²(πj/(width + 1)), j = 1, …, width, over their sum: a constant stays, a linear trend
+    stays, and for width ≥ 3 what alternates in sign is damped strongly (width 3: entirely).
+
+    Raises
+    ------
+    ValueError
+        If `width` is even, or larger than the number of entries.
+    """
+    checks.whole(1, width=width)
+    if width % 2 == 0 or width > len(values):
+        raise ValueError(f"width = {width}: must be odd and at most T = {len(values)}")
+    weights = torch.hann_window(width + 2, periodic=False, dtype=torch.float64)[1:-1]
+    count = len(values) - width + 1
+    total = torch.zeros_like(values[:count])
+    for j, weight in enumerate((weights / weights.sum()).tolist()):
+        total += weight * values[j : j + count]
+    return total
+
+
+def time_average(trajectory: Trajectory, width: int) -> Trajectory:
+    """Return GD averaged over a moving window of `width` recorded iterates, width odd.
+
+    Its points are the averages of the points, at the times of the windows' centres. Its losses
+    are the averages of the losses (not the losses of the averages): what ½⟨H, Σ⟩ is added for.
+    The weights are those of :func:`smoothed`; `trajectory` should hold every iterate.
+
+    Raises
+    ------
+    ValueError
+        As :func:`smoothed`.
+    """
+    points = smoothed(trajectory.points, width)
+    half = (width - 1) // 2
+    return Trajectory(
+        times=trajectory.times[half : half + len(points)],
+        points=points,
+        losses=smoothed(trajectory.losses, width),
+        counts=dict(trajectory.counts),
+        status=trajectory.status,
+    )
+
+
+def oscillation(points: Tensor) -> Tensor:
+    """Return δ_k = (2θ_k − θ_{k−1} − θ_{k+1})/4 for k = 1, …, T − 2, shape ``(T − 2, ...)``.
+
+    The part of θ_k that changes sign at every step: θ_k = θ̄_k + δ_k, where
+    θ̄_k = (θ_{k−1} + 2θ_k + θ_{k+1})/4. Exact where θ_k is linear in k plus (−1)^k times a
+    constant; a motion that turns slowly leaves a fourth of its second difference behind.
+
+    Raises
+    ------
+    ValueError
+        For fewer than three points.
+    """
+    checks.at_least(3, points=len(points))
+    return (2 * points[1:-1] - points[:-2] - points[2:]) / 4
+
+
 @dataclass(frozen=True, eq=False)
 class _State:
     """All that is known at a point of the flow."""

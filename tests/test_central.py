@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from gfgd import central
-from gfgd.central import central_flow
+from gfgd.central import central_flow, oscillation, smoothed, time_average
 from gfgd.complementarity import solve_complementarity
 from gfgd.descent import gradient_descent
 from gfgd.figures import fitted_slope
 from gfgd.flow import gradient_flow
 from gfgd.objective import Objective
+from gfgd.trajectory import Trajectory
 from tests.problems import quadratic, small_network
 
 ETA = 0.1
@@ -324,3 +325,40 @@ def test_bad_arguments(change, named):
     arguments = {"start": vector(0, 1), "step_size": ETA, "iterations": 2} | change
     with pytest.raises(ValueError, match=named):
         central_flow(sharpening_valley(0.1), **arguments)
+
+
+def test_oscillation_is_the_alternating_part():
+    k = torch.arange(20, dtype=torch.float64)[:, None]
+    alternating = (-1) ** k * vector(0.3, -0.1)
+    points = vector(1, 2) + k * vector(0.5, -0.2) + alternating
+    torch.testing.assert_close(oscillation(points), alternating[1:-1])
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_smoothing_keeps_lines_and_removes_alternation(width):
+    k = torch.arange(30, dtype=torch.float64)
+    half = (width - 1) // 2
+    torch.testing.assert_close(smoothed(2 - 3 * k, width), (2 - 3 * k)[half : 30 - half])
+    if width > 1:
+        assert smoothed((-1) ** k, width).abs().max() < 0.1
+    assert smoothed((-1) ** k, 3).abs().max() < 1e-12
+
+
+def test_time_average_stands_at_the_middle_of_its_window():
+    k = torch.arange(11, dtype=torch.float64)
+    run = Trajectory(times=k * ETA, points=k[:, None] ** 2, losses=(-1) ** k)
+    average = time_average(run, 3)
+    torch.testing.assert_close(average.times, run.times[1:-1])
+    torch.testing.assert_close(average.points[:, 0], k[1:-1] ** 2 + 0.5)
+    assert average.losses.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("width", [0, 4, 13])
+def test_bad_width(width):
+    with pytest.raises(ValueError, match="width"):
+        smoothed(torch.zeros(11), width)
+
+
+def test_oscillation_needs_three_points():
+    with pytest.raises(ValueError, match="points"):
+        oscillation(torch.zeros(2, 3))
