@@ -300,6 +300,34 @@ def small_multiples(
     return figure
 
 
+def matrices(entries: Mapping[str, ArrayLike], *, label: str, columns: int = 3) -> Figure:
+    """Draw matrices as coloured squares on one scale, symmetric about 0; NaN is left grey.
+
+    Parameters
+    ----------
+    entries
+        Title to a matrix.
+    label
+        What an entry is, at the colour bar. The scale ends at the largest |entry| of the first
+        matrix; beyond it colours are those of the ends.
+    columns
+        Panels side by side.
+    """
+    columns = min(columns, len(entries))
+    rows = -(-len(entries) // columns)
+    figure = Figure(figsize=(WIDTH, 0.3 + rows * 0.95 * WIDTH / columns))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    reach = np.nanmax(np.abs(_numbers(next(iter(entries.values())))))
+    colours = mpl.colormaps["RdBu"].with_extremes(bad="#c8c8c8")
+    for axes, (title, matrix) in zip(grid, entries.items(), strict=False):
+        image = axes.imshow(_numbers(matrix), cmap=colours, vmin=-reach, vmax=reach)
+        axes.set(title=title, xticks=[], yticks=[])
+    for axes in grid[len(entries) :]:
+        axes.set_axis_off()
+    figure.colorbar(image, ax=list(grid), label=label, extend="both", shrink=0.8)
+    return figure
+
+
 def distribution(
     values: Mapping[str, ArrayLike], *, xlabel: str, xscale: str = "log", title: str = ""
 ) -> Figure:

@@ -136,3 +136,14 @@ def test_phase_portrait_draws_streamlines_paths_and_rest_points():
     # Streamlines of −θ lie on rays: both ends have the same direction from 0.
     for start, end in (s[[0, -1]] for s in axes.collections[0].get_segments()):
         assert abs(start[0] * end[1] - start[1] * end[0]) < 0.02
+
+
+def test_matrices_share_a_scale_and_leave_gaps():
+    seen = np.array([[1.0, -2.0], [np.nan, 0.5]])
+    figure = figures.matrices({"seen": seen, "all": torch.ones(2, 2)}, label="entry", columns=3)
+    first, second, bar = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["seen", "all"]
+    images = [axes.get_images()[0] for axes in (first, second)]
+    assert all(image.get_clim() == (-2, 2) for image in images)
+    assert np.ma.is_masked(images[0].get_array()[1, 0])
+    assert bar.get_ylabel() == "entry"
