@@ -1,0 +1,389 @@
+"""Lower bounds on λmin of the Hessian of a network's loss: how far from convex it can be.
+
+Every bound here is a theorem, proved in the book's chapter on rough convexity (Elkabetz & Cohen
+2021 for the first two). They all come from one computation. Near θ a homogeneous network is, for
+each sample, a product of matrices; its loss is convex in that product, and the second derivative
+of the product couples two layers at a time. So
+
+    λmin(∇²f) ≥ −(n−1) · (size of the loss's gradient) · (the largest product of n−2 layers' norms).
+
+The bounds hold where f is twice differentiable: for (leaky) ReLU and max-pooling at every θ near
+which each activation and each pooling acts as one fixed linear map for each sample. No
+pre-activation is 0 there and no pooling has two largest entries, or it makes no difference.
+Biases are not covered: with them a network is not homogeneous.
+
+Leading dimensions are a batch throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gfgd import checks
+from gfgd.networks import FullyConnected
+from gfgd.objective import Objective
+from gfgd.spectrum import extreme_eigenvalues
+
+# Bounds, one function a theorem
+
+
+def deep_linear_bound(weights: Sequence[Tensor], residual: Tensor) -> Tensor:
+    """Return −(n−1) ‖∇φ‖_F max_{|J|=n−2} Π_{j∈J} ‖W_j‖₂ ≤ λmin, for f(θ) = φ(W_n ⋯ W_1), φ convex.
+
+    Elkabetz & Cohen (2021), for linear networks. 0 for one layer.
+
+    Parameters
+    ----------
+    weights
+        W_1, …, W_n, shapes ``(..., out, in)``.
+    residual
+        ∇φ(W_n ⋯ W_1), shape ``(..., k, d0)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(...)``.
+
+    Examples
+    --------
+    >>> layers = [torch.eye(2), 3 * torch.eye(2), torch.ones(1, 2)]
+    >>> deep_linear_bound(layers, torch.tensor([[3.0, 4.0]]))
+    tensor(-30.)
+    """
+    norms = _layer_norms(weights)
+    return -(len(weights) - 1) * torch.linalg.matrix_norm(residual) * _all_but_two(norms)
+
+
+def pairwise_bound(weights: Sequence[Tensor], residual: Tensor) -> Tensor:
+    """Return −λmax(Q) ≤ λmin, with products in place of products of norms.
+
+    Q is symmetric, n × n, with a zero diagonal and, for j < j',
+
+        Q_jj' = ‖(W_n ⋯ W_{j'+1})ᵀ ∇φ (W_{j−1} ⋯ W_1)ᵀ‖₂ ‖W_{j'−1} ⋯ W_{j+1}‖₂.
+
+    Never below :func:`deep_linear_bound`. The arguments and the result are the same.
+    """
+    depth = len(weights)
+    batch = torch.broadcast_shapes(residual.shape[:-2], *(w.shape[:-2] for w in weights))
+    couplings = residual.new_zeros(*batch, depth, depth)
+    above = residual  # (W_n ⋯ W_{j'+1})ᵀ ∇φ
+    for upper in range(depth - 1, 0, -1):
+        between = None  # W_{j'−1} ⋯ W_{j+1}
+        for lower in range(upper - 1, -1, -1):
+            # Times (W_{j−1} ⋯ W_1)ᵀ: the factors act from the right, W_1ᵀ first.
+            edge = above
+            for weight in weights[:lower]:
+                edge = edge @ weight.mT
+            norm = torch.linalg.matrix_norm(edge, 2)
+            if between is not None:
+                norm = norm * torch.linalg.matrix_norm(between, 2)
+            couplings[..., upper, lower] = couplings[..., lower, upper] = norm
+            between = weights[lower] if between is None else between @ weights[lower]
+        above = weights[upper].mT @ above
+    return -torch.linalg.eigvalsh(couplings)[..., -1].clamp(min=0)
+
+
+def homogeneous_bound(objective: FullyConnected, point: Tensor) -> Tensor:
+    """Return a lower bound on λmin for a network with σ(z) = α max(z, 0) + ᾱ min(z, 0).
+
+    −(n−1) max(|α|, |ᾱ|)^{n−1} · (1/N) Σ_i ‖∇ℓ_i‖ ‖x_i‖ · max_{|J|=n−2} Π_{j∈J} ‖W_j‖₂, for a loss
+    ℓ that is convex in the outputs (Elkabetz & Cohen 2021, with the sum over the samples kept).
+
+    Parameters
+    ----------
+    objective
+        Made by :func:`gfgd.networks.fully_connected`.
+    point
+        θ, shape ``(..., d)``, where f is twice differentiable.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(...)``.
+
+    Raises
+    ------
+    ValueError
+        If the activation is not homogeneous.
+    """
+    if objective.activation.slopes is None:
+        raise ValueError(
+            f"activation = {objective.activation.name!r}: is not homogeneous, the theorem needs "
+            "σ(cz) = cσ(z) for c ≥ 0; use 'linear', 'relu' or 'leaky_relu'"
+        )
+    slope = max(map(abs, objective.activation.slopes))
+    outputs = objective.outputs(point.detach(), objective.inputs)
+    size = gradient_times_input(objective.loss, outputs, objective.targets, objective.inputs)
+    norms = _layer_norms(objective.weights(point.detach()))
+    depth = objective.depth
+    return -(depth - 1) * slope ** (depth - 1) * size * _all_but_two(norms)
+
+
+def shared_weights_bound(
+    norms: Tensor | Sequence[float],
+    constants: Tensor | Sequence[float],
+    size: Tensor | float,
+    *,
+    slope: float = 1.0,
+) -> Tensor:
+    """Return a lower bound on λmin for layers whose linear maps C_j(w_j) share weights.
+
+    −(n−1) s^{n−1} · S · max_{j≠j'} κ_j κ_j' Π_{i≠j,j'} ‖C_i‖₂, where ‖C_j(w)‖₂ ≤ κ_j ‖w‖ for all w.
+    Max-pooling over disjoint windows may follow any activation: it selects, so that its norm is 1.
+
+    Parameters
+    ----------
+    norms
+        ‖C_1‖₂, …, ‖C_n‖₂, shape ``(..., n)``: of a dense layer that of its matrix, of a
+        convolution :func:`convolution_norm`.
+    constants
+        κ_1, …, κ_n, shape ``(n,)``: 1 for a dense layer, :func:`convolution_constant` for a
+        convolution.
+    size
+        S = (1/N) Σ_i ‖∇ℓ_i‖ ‖x_i‖, shape ``(...)``: see :func:`gradient_times_input`.
+    slope
+        s = max(|α|, |ᾱ|) of the activation behind each layer but the last; 1 for ReLU.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative, or norms and constants differ in length.
+    """
+    norms = torch.as_tensor(norms, dtype=torch.float64)
+    constants = torch.as_tensor(constants, dtype=torch.float64)
+    size = torch.as_tensor(size, dtype=torch.float64)
+    checks.non_negative(slope=slope)
+    if constants.dim() != 1 or norms.shape[-1:] != constants.shape or not len(constants):
+        raise ValueError(
+            f"norms has shape {tuple(norms.shape)} and constants {tuple(constants.shape)}: give "
+            "one of each for each layer, (..., n) and (n,)"
+        )
+    for name, values in {"norms": norms, "constants": constants, "size": size}.items():
+        if not (values >= 0).all():
+            raise ValueError(f"{name}: must not be negative or NaN")
+    depth = len(constants)
+    if depth == 1:
+        return torch.zeros_like(norms[..., 0] * size)
+    products = []
+    for pair in combinations(range(depth), 2):
+        others = [i for i in range(depth) if i not in pair]
+        products.append(constants[list(pair)].prod() * norms[..., others].prod(-1))
+    return -(depth - 1) * slope ** (depth - 1) * size * torch.stack(products).amax(0)
+
+
+def gradient_times_input(
+    loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor, inputs: Tensor
+) -> Tensor:
+    """Return S = (1/N) Σ_i ‖∇ℓ(h_i, y_i)‖ ‖x_i‖, shape ``(...)``.
+
+    Parameters
+    ----------
+    loss
+        ℓ per sample, as in :data:`gfgd.networks.LOSSES`; the gradient is with respect to outputs.
+    outputs, targets
+        h, shape ``(..., N, K)``, and y.
+    inputs
+        x, shape ``(N, ...)``; ‖x_i‖ is taken over all entries of a sample.
+    """
+    outputs = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradients,) = torch.autograd.grad(loss(outputs, targets).sum(), outputs)
+    return (gradients.norm(dim=-1) * inputs.flatten(1).norm(dim=1)).mean(-1)
+
+
+# Norms
+
+
+def convolution_constant(
+    input_size: tuple[int, int],
+    kernel_size: int | tuple[int, int],
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> float:
+    """Return κ = √(the largest number of patches that share an input pixel).
+
+    Then ‖C(w)‖₂ ≤ κ ‖w‖₂ ≤ κ ‖w‖ for every filter w, ‖w‖₂ the norm of w as a matrix with a row
+    for each output channel: ‖C(w)x‖² = Σ_p ‖w x_p‖² ≤ ‖w‖₂² Σ_p ‖x_p‖² ≤ ‖w‖₂² κ² ‖x‖² with the
+    patches x_p of x. 5×5: 5 with stride 1, 3 with stride 2.
+
+    Parameters
+    ----------
+    input_size
+        Height and width of the input, without padding.
+    kernel_size, stride, padding
+        As in ``torch.nn.Conv2d``; the padding is zeros.
+
+    Raises
+    ------
+    ValueError
+        If the kernel does not fit into the padded input.
+    """
+    size, strides, paddings = _pair(kernel_size), _pair(stride), _pair(padding)
+    checks.whole(1, **dict(zip(("height", "width"), input_size, strict=True)))
+    count = 1
+    for axis in (0, 1):
+        checks.whole(1, kernel_size=size[axis], stride=strides[axis])
+        checks.whole(0, padding=paddings[axis])
+        last = input_size[axis] + 2 * paddings[axis] - size[axis]
+        if last < 0:
+            raise ValueError(
+                f"kernel_size = {kernel_size!r}: does not fit into an input of size "
+                f"{tuple(input_size)} with padding {padding!r}"
+            )
+        cover = torch.zeros(input_size[axis] + 2 * paddings[axis], dtype=torch.int64)
+        for first in range(0, last + 1, strides[axis]):
+            cover[first : first + size[axis]] += 1
+        count *= int(cover[paddings[axis] : paddings[axis] + input_size[axis]].max())
+    return count**0.5
+
+
+def convolution_norm(
+    weight: Tensor,
+    input_size: tuple[int, int],
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    tolerance: float = 1e-4,
+) -> float:
+    """Return ‖C(w)‖₂, the operator norm of a convolution with zero padding.
+
+    The square root of the largest eigenvalue of C*C: Lanczos without the matrix, or dense for
+    small inputs (:func:`gfgd.spectrum.extreme_eigenvalues`). The eigenvalue's residual is added,
+    so that the result errs upwards, by a fraction of about `tolerance` / 2; and it is never
+    more than κ ‖w‖₂ (:func:`convolution_constant`).
+
+    Parameters
+    ----------
+    weight
+        Filter, shape ``(out channels, in channels, height, width)``.
+    input_size, stride, padding
+        As in :func:`convolution_constant`.
+    tolerance
+        Of the relative residual.
+
+    Raises
+    ------
+    ValueError
+        If the filter has another shape or does not fit.
+    """
+    if weight.dim() != 4:
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}: give (out channels, in channels, height, "
+            "width)"
+        )
+    kernel = (weight.shape[2], weight.shape[3])
+    constant = convolution_constant(input_size, kernel, stride=stride, padding=padding)
+    weight = weight.detach().double()
+    ceiling = constant * float(torch.linalg.matrix_norm(weight.flatten(1), 2))
+    if ceiling == 0:
+        return 0.0
+    shape = (weight.shape[1], *input_size)
+
+    def half_square(flat: Tensor) -> Tensor:
+        image = flat.reshape(-1, *shape)
+        found = functional.conv2d(image, weight, stride=stride, padding=padding)
+        return 0.5 * found.flatten(1).square().sum(1).reshape(flat.shape[:-1])
+
+    # Its Hessian is C*C everywhere.
+    form = Objective(half_square, dimension=prod(shape))
+    origin = weight.new_zeros(form.dimension)
+    top = extreme_eigenvalues(form, origin, smallest=0, largest=1, tolerance=tolerance)
+    return min(float(top.largest[0] + top.largest_residuals[0]) ** 0.5, ceiling)
+
+
+def smallest_eigenvalue(objective: Objective, point: Tensor) -> Tensor:
+    """Return λmin(∇²f(θ)) by dense eigensolves, shape ``(...)`` for θ of shape ``(..., d)``.
+
+    For many small networks at once: d Hessian-vector products and d² numbers for each.
+    """
+    identity = torch.eye(objective.dimension, dtype=point.dtype, device=point.device)
+    hessian = objective.hessian_vector_product(point[..., None, :], identity)
+    return torch.linalg.eigvalsh((hessian + hessian.mT) / 2)[..., 0]
+
+
+# One output, whitened inputs, balanced weights: r = ‖w‖, c = cos∠(w, Λ), L = ‖Λ‖
+
+
+def aligned_smallest_eigenvalue(radius: Tensor, target_norm: float, depth: int) -> Tensor:
+    """Return λmin at a balanced point with w = rΛ/‖Λ‖, 0 < r ≤ L, in closed form.
+
+    −(L − r) r^{(n−2)/n} max(1, n − 1 − nr/(L − r)), for n ≥ 2 and hidden widths of at least 2.
+    :func:`deep_linear_bound` there is −(n−1)(L − r) r^{(n−2)/n}.
+
+    Parameters
+    ----------
+    radius
+        r, shape ``(...)``.
+    target_norm, depth
+        L = ‖Λ‖ > 0 and n ≥ 2.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.positive(target_norm=target_norm)
+    checks.whole(2, depth=depth)
+    radius = torch.as_tensor(radius, dtype=torch.float64)
+    if not ((radius > 0) & (radius <= target_norm)).all():
+        raise ValueError(f"radius: must lie between 0 and target_norm = {target_norm!r}")
+    gap = target_norm - radius
+    lowest = torch.minimum(-gap, depth * radius - (depth - 1) * gap)
+    return lowest * radius ** ((depth - 2) / depth)
+
+
+def rate_integral_bound(
+    start_radius: Tensor | float, end_radius: Tensor | float, cosine: Tensor | float, depth: int
+) -> Tensor:
+    """Return ((n−1)/n) ln(r_T/r_0) + (n−1) arccos c_0 ≥ ∫₀ᵀ m dt along gradient flow.
+
+    m = (n−1) ‖w − Λ‖ r^{(n−2)/n} is the size of :func:`deep_linear_bound` at balanced weights. For
+    starts with 0 < r_0 ≤ c_0 L; an equality where c_0 = 1. So exp(∫m), the factor by which
+    errors grow, is at most e^{(n−1) arccos c_0} (r_T/r_0)^{(n−1)/n}: a power of the initial scale.
+
+    Parameters
+    ----------
+    start_radius, end_radius
+        r_0 and r_T, which broadcast.
+    cosine
+        c_0 in (0, 1].
+    depth
+        n ≥ 2.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.whole(2, depth=depth)
+    start, end, cosine = (
+        torch.as_tensor(value, dtype=torch.float64) for value in (start_radius, end_radius, cosine)
+    )
+    if not ((start > 0) & (end >= start)).all():
+        raise ValueError("start_radius, end_radius: must be positive, and the end's not smaller")
+    if not ((cosine > 0) & (cosine <= 1)).all():
+        raise ValueError("cosine: must lie above 0 and be at most 1")
+    return (depth - 1) / depth * torch.log(end / start) + (depth - 1) * torch.arccos(cosine)
+
+
+def _layer_norms(weights: Sequence[Tensor]) -> Tensor:
+    """Return ‖W_j‖₂ for all layers, shape ``(..., n)``."""
+    norms = [torch.linalg.matrix_norm(weight, 2) for weight in weights]
+    return torch.stack(torch.broadcast_tensors(*norms), dim=-1)
+
+
+def _all_but_two(norms: Tensor) -> Tensor:
+    """Return the largest product of n − 2 of the n norms: that of the largest ones."""
+    kept = max(norms.shape[-1] - 2, 0)
+    return norms.sort(dim=-1, descending=True).values[..., :kept].prod(-1)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
