@@ -251,13 +251,14 @@ def convolution_norm(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
     tolerance: float = 1e-4,
+    dense_below: int = 300,
 ) -> float:
     """Return ‖C(w)‖₂, the operator norm of a convolution with zero padding.
 
-    The square root of the largest eigenvalue of C*C: Lanczos without the matrix, or dense for
-    small inputs (:func:`gfgd.spectrum.extreme_eigenvalues`). The eigenvalue's residual is added,
-    so that the result errs upwards, by a fraction of about `tolerance` / 2; and it is never
-    more than κ ‖w‖₂ (:func:`convolution_constant`).
+    For small inputs from the matrix of C. Else the square root of the largest eigenvalue of C*C,
+    by Lanczos without the matrix (:func:`gfgd.spectrum.extreme_eigenvalues`); its residual is
+    added, so that the result errs upwards, by a fraction of about `tolerance` / 2, and it is
+    never more than κ ‖w‖₂ (:func:`convolution_constant`).
 
     Parameters
     ----------
@@ -266,7 +267,9 @@ def convolution_norm(
     input_size, stride, padding
         As in :func:`convolution_constant`.
     tolerance
-        Of the relative residual.
+        Of Lanczos' relative residual.
+    dense_below
+        Up to so many input entries the matrix is formed.
 
     Raises
     ------
@@ -286,15 +289,26 @@ def convolution_norm(
         return 0.0
     shape = (weight.shape[1], *input_size)
 
-    def half_square(flat: Tensor) -> Tensor:
+    def apply(flat: Tensor) -> Tensor:
         image = flat.reshape(-1, *shape)
-        found = functional.conv2d(image, weight, stride=stride, padding=padding)
-        return 0.5 * found.flatten(1).square().sum(1).reshape(flat.shape[:-1])
+        return functional.conv2d(image, weight, stride=stride, padding=padding).flatten(1)
 
-    # Its Hessian is C*C everywhere.
-    form = Objective(half_square, dimension=prod(shape))
-    origin = weight.new_zeros(form.dimension)
-    top = extreme_eigenvalues(form, origin, smallest=0, largest=1, tolerance=tolerance)
+    size = prod(shape)
+    if size <= dense_below:
+        rows = apply(torch.eye(size, dtype=weight.dtype, device=weight.device))
+        return float(torch.linalg.matrix_norm(rows, 2))
+    # The Hessian of this form is C*C, everywhere.
+    form = Objective(
+        lambda flat: 0.5 * apply(flat).square().sum(1).reshape(flat.shape[:-1]), dimension=size
+    )
+    top = extreme_eigenvalues(
+        form,
+        weight.new_zeros(size),
+        smallest=0,
+        largest=1,
+        tolerance=tolerance,
+        dense_below=0,
+    )
     return min(float(top.largest[0] + top.largest_residuals[0]) ** 0.5, ceiling)
 
 

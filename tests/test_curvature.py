@@ -220,12 +220,13 @@ def test_convolution_constant_is_sharp_where_the_patches_are_the_same():
         assert norm == pytest.approx(constant, rel=1e-4)
 
 
+@pytest.mark.parametrize("dense_below", [0, 1000])
 @pytest.mark.parametrize("stride", [1, (2, 1)])
 @pytest.mark.parametrize(("channels", "size"), [(1, (6, 7)), (3, (12, 12))])
-def test_convolution_norm_agrees_with_the_dense_matrix(channels, size, stride):
+def test_convolution_norm_agrees_with_the_dense_matrix(channels, size, stride, dense_below):
     weight = normal(4, channels, 3, 3)
     exact = torch.linalg.matrix_norm(as_matrix(weight, size, stride, 1), 2).item()
-    found = convolution_norm(weight, size, stride=stride, padding=1)
+    found = convolution_norm(weight, size, stride=stride, padding=1, dense_below=dense_below)
     assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-3)
 
 
