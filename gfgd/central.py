@@ -44,6 +44,7 @@ Descent at the Edge of Stability.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -437,12 +438,16 @@ class _Stepper:
         solved = solve_complementarity(offset, operator)
         self.counts["complementarity_iterations"] += solved.iterations
         if not solved.converged:
+            found = (
+                "has no solution, since no oscillation changes the curvature"
+                if math.isinf(solved.residual)
+                else f"was not solved (relative residual {solved.residual:.1e} after "
+                f"{solved.iterations} iterations)"
+            )
             raise _StopError(
-                f"the complementarity problem of {len(values)} critical eigenvalues was not solved "
-                f"(relative residual {solved.residual:.1e} after {solved.iterations} iterations). "
-                f"The sharpness is {float(values[0]):.4g}, 2/η = {self.edge:.4g}; if no "
-                "oscillation lowers it, GD diverges too: try a smaller step_size, else more "
-                "substeps"
+                f"the complementarity problem of size {len(values)} {found}; the sharpness is "
+                f"{float(values[0]):.4g} and 2/η = {self.edge:.4g}. If no oscillation lowers it, "
+                "GD diverges too: try a smaller step_size; else more substeps"
             )
         return solved
 
