@@ -300,6 +300,41 @@ def small_multiples(
     return figure
 
 
+def staircase(totals: Mapping[str, float], *, xlabel: str, title: str = "") -> Figure:
+    """Draw a chain of bounds, from the first value to the last, with the factor of each step.
+
+    Parameters
+    ----------
+    totals
+        Label to a value > 0, in order. The first is drawn as a line; each other one as a bar on a
+        log axis that leads from the value before it to its own.
+    xlabel, title
+        What the values are, with units.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values or one is not a positive number.
+    """
+    values = np.array([float(value) for value in totals.values()])
+    if len(values) < 2 or not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"totals = {dict(totals)!r}: give two or more positive numbers")
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.4 * len(values)))
+    axes = figure.add_subplot()
+    rows = np.arange(len(values))
+    axes.barh(rows[1:], values[1:] - values[:-1], left=values[:-1], color=COLOURS[0], height=0.6)
+    axes.vlines(values, rows - 0.3, rows + np.append(np.full(len(rows) - 1, 1.3), 0.3), "black")
+    for row, factor in zip(rows[1:], values[1:] / values[:-1], strict=True):
+        at = (values[row - 1 : row + 1].max(), row)
+        text = f"× {factor:.3g}"
+        axes.annotate(text, at, (6, 0), textcoords="offset points", va="center", fontsize=10)
+    axes.set(xscale="log", xlabel=xlabel, title=title, yticks=rows, yticklabels=list(totals))
+    axes.set_xlim(values.min() / 2, values.max() * 12)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    return figure
+
+
 def matrices(entries: Mapping[str, ArrayLike], *, label: str, columns: int = 3) -> Figure:
     """Draw matrices as coloured squares on one scale, symmetric about 0; NaN is left grey.
 

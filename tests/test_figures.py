@@ -147,3 +147,21 @@ def test_matrices_share_a_scale_and_leave_gaps():
     assert all(image.get_clim() == (-2, 2) for image in images)
     assert np.ma.is_masked(images[0].get_array()[1, 0])
     assert bar.get_ylabel() == "entry"
+
+
+def test_staircase_leads_from_each_value_to_the_next():
+    figure = figures.staircase({"measured": 1e-3, "sharp": 2e-3, "crude": 1.0}, xlabel="distance")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "distance"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["measured", "sharp", "crude"]
+    bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+    np.testing.assert_allclose(bars, [(1e-3, 2e-3), (2e-3, 1.0)])
+    assert [text.get_text() for text in axes.texts] == ["× 2", "× 500"]
+    top, bottom = axes.get_ylim()[::-1]
+    assert top < bottom  # the chain reads from top to bottom
+
+
+@pytest.mark.parametrize("totals", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": np.nan}])
+def test_a_staircase_needs_positive_numbers(totals):
+    with pytest.raises(ValueError, match="totals"):
+        figures.staircase(totals, xlabel="distance")
