@@ -247,9 +247,18 @@ def random_end_to_end(
     if target.numel() == 1 and abs(cosine) < 1:
         raise ValueError(f"cosine = {cosine!r}: in one dimension it can only be 1 or -1")
     along = target / target.norm()
-    across = draw - (draw * along).sum((-2, -1), keepdim=True) * along
+    across = _perpendicular(draw, along)
+    # A draw along the target, as from the seed that made the target, has no direction across it.
+    while target.numel() > 1 and (_frobenius(across) <= 1e-6 * _frobenius(draw)).any():
+        draw = torch.randn(shape, generator=generator, dtype=torch.float64).to(target)
+        across = _perpendicular(draw, along)
     across = across / _frobenius(across).clamp_min(torch.finfo(target.dtype).tiny)
     return radius * (cosine * along + (1 - cosine**2) ** 0.5 * across)
+
+
+def _perpendicular(matrix: Tensor, along: Tensor) -> Tensor:
+    """Return the part of a matrix that is perpendicular to the unit matrix `along`."""
+    return matrix - (matrix * along).sum((-2, -1), keepdim=True) * along
 
 
 def _frobenius(matrix: Tensor) -> Tensor:

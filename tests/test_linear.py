@@ -368,3 +368,12 @@ def test_reduced_arguments_are_checked():
         time_to_loss(1.0, 0.0, 1.0, 2, 0.0)
     with pytest.raises(ValueError, match="depth"):
         end_to_end_velocity(torch.ones(1, 2), torch.ones(1, 2), 0)
+
+
+def test_a_draw_along_the_target_is_drawn_again():
+    generator = torch.Generator().manual_seed(3)
+    target = torch.randn(1, 5, generator=generator, dtype=torch.float64)  # what seed 3 draws
+    found = linear.random_end_to_end(target, radius=0.5, seed=3, cosine=0.2)
+    radius, cosine = linear.radius_and_cosine(found, target)
+    assert float(radius) == pytest.approx(0.5)
+    assert float(cosine) == pytest.approx(0.2)
