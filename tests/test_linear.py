@@ -373,7 +373,7 @@ def test_reduced_arguments_are_checked():
 def test_a_draw_along_the_target_is_drawn_again():
     generator = torch.Generator().manual_seed(3)
     target = torch.randn(1, 5, generator=generator, dtype=torch.float64)  # what seed 3 draws
-    found = linear.random_end_to_end(target, radius=0.5, seed=3, cosine=0.2)
-    radius, cosine = linear.radius_and_cosine(found, target)
+    found = random_end_to_end(target, radius=0.5, seed=3, cosine=0.2)
+    radius, cosine = radius_and_cosine(found, target)
     assert float(radius) == pytest.approx(0.5)
     assert float(cosine) == pytest.approx(0.2)
