@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gfgd import checks
-from gfgd.convolution import largest, tiled, windows
+from gfgd.convolution import largest, multiply, tiled, windows
 from gfgd.objective import Objective, Term, unflatten
 
 
@@ -286,7 +286,7 @@ class Convolution:
 
     def apply(self, weight: Tensor, columns: Tensor) -> Tensor:
         """Return the pooled convolution, shape ``(O, h·w·N)``, from what `columns` returned."""
-        outputs = tiled(weight, self.pool, self.stride) @ columns
+        outputs = multiply(tiled(weight, self.pool, self.stride), columns)
         if self.pool == 1:
             return outputs
         return largest(outputs.view(self.pool**2, self.channels[1], -1))
@@ -312,7 +312,7 @@ CHANNELS = (1, 6, 16)
 DENSE_WIDTHS = (120, 84)
 
 #: Samples differentiated at a time where the caller does not say: what a core's cache holds.
-CACHED_SAMPLES = 200
+CACHED_SAMPLES = 256
 #: The windows of the input are kept if they take no more bytes than this, else made each time.
 KEPT_BYTES = 2**29
 
