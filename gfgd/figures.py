@@ -8,7 +8,7 @@ read on a dark page too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from typing import Any
@@ -272,14 +272,20 @@ def small_multiples(
     ylabel: str,
     xlabel: str = "time t = kη",
     yscale: str = "log",
+    xscale: str = "linear",
     columns: int = 2,
+    height: float = 2.3,
+    legend_columns: int = 3,
+    broad: Collection[str] = (),
 ) -> Figure:
     """Draw groups of lines, each in a small panel with a scale of its own: title to lines.
 
-    As :func:`panels`, but side by side, with one legend for all. Equal labels look alike.
+    As :func:`panels`, but side by side, with one legend for all. Equal labels look alike. Lines
+    with a label in `broad` are broad, pale and solid, so that others can be seen on them; `height`
+    is a panel's, in inches.
     """
     rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * rows))
+    figure = Figure(figsize=(WIDTH, 0.9 + height * rows))
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     labels = dict.fromkeys(label for lines in groups.values() for label in lines)
     styles = dict(zip(labels, line_styles(), strict=False))
@@ -289,14 +295,15 @@ def small_multiples(
             if yscale == "log":
                 drawn = np.where(drawn > 0, drawn, np.nan)
             colour, dashes = styles[label]
-            axes.plot(_numbers(times), drawn, color=colour, linestyle=dashes, label=label)
-        axes.set(yscale=yscale, title=title)
+            look = {"lw": 5, "alpha": 0.45, "zorder": 1.5} if label in broad else {"ls": dashes}
+            axes.plot(_numbers(times), drawn, color=colour, label=label, **look)
+        axes.set(yscale=yscale, xscale=xscale, title=title)
     for axes in grid.ravel()[len(groups) :]:
         axes.set_axis_off()
     for axes in grid[-1]:
         axes.set_xlabel(xlabel)
     figure.supylabel(ylabel, fontsize=11)
-    _common_legend(figure, columns=min(3, len(labels)))
+    _common_legend(figure, columns=min(legend_columns, len(labels)))
     return figure
 
 

@@ -165,3 +165,19 @@ def test_staircase_leads_from_each_value_to_the_next():
 def test_a_staircase_needs_positive_numbers(totals):
     with pytest.raises(ValueError, match="totals"):
         figures.staircase(totals, xlabel="distance")
+
+
+def test_small_multiples_may_be_logarithmic_in_time_with_broad_lines():
+    times = np.array([1.0, 10.0, 100.0])
+    figure = figures.small_multiples(
+        times,
+        {"a": {"seen": times, "said": times}, "b": {"said": times}},
+        ylabel="f",
+        xscale="log",
+        columns=1,
+        broad=["seen"],
+    )
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+    seen, said = figure.axes[0].get_lines()
+    assert seen.get_linewidth() > 2 * said.get_linewidth()
+    assert seen.get_zorder() < said.get_zorder()
