@@ -60,6 +60,7 @@ from gfgd.complementarity import (
     solve_complementarity,
     to_coordinates,
 )
+from gfgd.flow import FlowStopError
 from gfgd.objective import Objective
 from gfgd.spectrum import Spectrum, extreme_eigenvalues
 from gfgd.trajectory import COMPLETED, Trajectory
@@ -212,7 +213,7 @@ def central_flow(
     point = start.detach().clone()
     try:
         stepper.check_start(point)
-    except _StopError as cause:
+    except FlowStopError as cause:
         raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
     kept: list[tuple[float, _State]] = []
     status = COMPLETED
@@ -221,7 +222,7 @@ def central_flow(
         for part in range(substeps if k < iterations else 1):
             try:
                 state = stepper.state_at(point)
-            except _StopError as cause:
+            except FlowStopError as cause:
                 status = f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
                 break
             if part == 0 and recorded:
@@ -309,10 +310,6 @@ class _State:
     residual: float
 
 
-class _StopError(Exception):
-    """The flow cannot go on; the message says why and what to do."""
-
-
 @dataclass(eq=False)
 class _Stepper:
     """Finds the flow's velocity at a point; counts, and keeps eigenvectors for the next point."""
@@ -349,7 +346,9 @@ class _Stepper:
         loss, gradient = self.objective.value_and_gradient(point)
         self.counts["gradients"] += 1
         if not (loss.isfinite() and gradient.isfinite().all()):
-            raise _StopError("the loss is not finite; raise substeps, or try a smaller step_size")
+            raise FlowStopError(
+                "the loss is not finite; raise substeps, or try a smaller step_size"
+            )
         values, vectors, sharpness = self._critical(point)
         count = len(values)
         velocity, residual = -gradient, 0.0
@@ -385,7 +384,7 @@ class _Stepper:
             found = self._top(point, self.wanted)
             count = int((found.largest > low).sum())
             if count > self.max_critical:
-                raise _StopError(
+                raise FlowStopError(
                     f"more than max_critical = {self.max_critical} eigenvalues are within "
                     f"{self.critical_within:.0%} of 2/η = {self.edge:g}; raise max_critical, or "
                     "lower critical_within"
@@ -410,11 +409,11 @@ class _Stepper:
         except ValueError as cause:
             if "not finite" not in str(cause):
                 raise
-            raise _StopError("the Hessian is not finite; try a smaller step_size") from cause
+            raise FlowStopError("the Hessian is not finite; try a smaller step_size") from cause
         self.counts["hessian_vector_products"] += int(found.products)
         if not found.converged:
             worst = float((found.largest_residuals / found.largest.abs()).max())
-            raise _StopError(
+            raise FlowStopError(
                 f"the top {wanted} eigenpairs did not converge (relative residual {worst:.1e}); "
                 "raise max_products or tolerance"
             )
@@ -427,7 +426,7 @@ class _Stepper:
         slopes = self.objective.third_derivative(point, vectors[rows], vectors[columns])
         self.counts["third_derivatives"] += len(rows)
         if not slopes.isfinite().all():
-            raise _StopError("the third derivative is not finite; the flow needs a smooth f")
+            raise FlowStopError("the third derivative is not finite; the flow needs a smooth f")
         return torch.from_numpy(weights).to(slopes)[:, None] * slopes
 
     def _oscillation(self, values: Tensor, drift: Tensor, slopes: Tensor) -> Complementarity:
@@ -444,7 +443,7 @@ class _Stepper:
                 else f"was not solved (relative residual {solved.residual:.1e} after "
                 f"{solved.iterations} iterations)"
             )
-            raise _StopError(
+            raise FlowStopError(
                 f"the complementarity problem of size {len(values)} {found}; the sharpness is "
                 f"{float(values[0]):.4g} and 2/η = {self.edge:.4g}. If no oscillation lowers it, "
                 "GD diverges too: try a smaller step_size; else more substeps"

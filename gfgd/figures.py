@@ -211,25 +211,16 @@ def paths_on_contours(
         Panels side by side.
     """
     columns = min(columns, len(drawings))
-    rows = -(-len(drawings) // columns)
     side = WIDTH / columns if columns > 1 else 0.75 * WIDTH
-    figure = Figure(figsize=(WIDTH, 0.7 + rows * side))
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = _grid(len(drawings), columns, margin=0.7, height=side)
     labels = dict.fromkeys(label for _, paths in drawings.values() for label in paths)
     styles = dict(zip(labels, line_styles(), strict=False))
-    for axes, (title, (known, paths)) in zip(panels, drawings.items(), strict=False):
+    for axes, (title, (known, paths)) in zip(grid.ravel(), drawings.items(), strict=False):
         _contours(axes, known)
         for width, (label, points) in zip(chain([3.0], repeat(1.3)), paths.items(), strict=False):
             _path(axes, known, _numbers(points), label, styles[label], width)
         axes.set(title=title, aspect="equal")
-    for axes in panels[len(drawings) :]:
-        axes.set_axis_off()
-    handles = {
-        text: line
-        for axes in panels
-        for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=10)
+    _common_legend(figure, columns=3)
     return figure
 
 
@@ -284,9 +275,7 @@ def small_multiples(
     with a label in `broad` are broad, pale and solid, so that others can be seen on them; `height`
     is a panel's, in inches.
     """
-    rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + height * rows))
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    figure, grid = _grid(len(groups), columns, margin=0.9, height=height, sharex=True)
     labels = dict.fromkeys(label for lines in groups.values() for label in lines)
     styles = dict(zip(labels, line_styles(), strict=False))
     for axes, (title, lines) in zip(grid.ravel(), groups.items(), strict=False):
@@ -298,8 +287,6 @@ def small_multiples(
             look = {"lw": 5, "alpha": 0.45, "zorder": 1.5} if label in broad else {"ls": dashes}
             axes.plot(_numbers(times), drawn, color=colour, label=label, **look)
         axes.set(yscale=yscale, xscale=xscale, title=title)
-    for axes in grid.ravel()[len(groups) :]:
-        axes.set_axis_off()
     for axes in grid[-1]:
         axes.set_xlabel(xlabel)
     figure.supylabel(ylabel, fontsize=11)
@@ -356,17 +343,13 @@ def matrices(entries: Mapping[str, ArrayLike], *, label: str, columns: int = 3) 
         Panels side by side.
     """
     columns = min(columns, len(entries))
-    rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(WIDTH, 0.3 + rows * 0.95 * WIDTH / columns))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = _grid(len(entries), columns, margin=0.3, height=0.95 * WIDTH / columns)
     reach = np.nanmax(np.abs(_numbers(next(iter(entries.values())))))
     colours = mpl.colormaps["RdBu"].with_extremes(bad="#c8c8c8")
-    for axes, (title, matrix) in zip(grid, entries.items(), strict=False):
+    for axes, (title, matrix) in zip(grid.ravel(), entries.items(), strict=False):
         image = axes.imshow(_numbers(matrix), cmap=colours, vmin=-reach, vmax=reach)
         axes.set(title=title, xticks=[], yticks=[])
-    for axes in grid[len(entries) :]:
-        axes.set_axis_off()
-    figure.colorbar(image, ax=list(grid), label=label, extend="both", shrink=0.8)
+    figure.colorbar(image, ax=list(grid.ravel()), label=label, extend="both", shrink=0.8)
     return figure
 
 
@@ -425,12 +408,10 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
     in all panels.
     """
     columns = min(columns, len(drawings))
-    rows = -(-len(drawings) // columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + rows * 0.8 * WIDTH / columns))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = _grid(len(drawings), columns, margin=0.9, height=0.8 * WIDTH / columns)
     labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
     styles = dict(zip(labels, line_styles(), strict=False))
-    for axes, (title, drawing) in zip(grid, drawings.items(), strict=False):
+    for axes, (title, drawing) in zip(grid.ravel(), drawings.items(), strict=False):
         _arrows(axes, drawing, 26 if columns == 1 else 16)
         for depth, (label, points) in enumerate(drawing.paths.items()):
             colour, dashes = styles[label]
@@ -445,8 +426,6 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
                 zorder=3 - depth / len(drawing.paths),
             )
         axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
-    for axes in grid[len(drawings) :]:
-        axes.set_axis_off()
     _common_legend(figure, columns=2)
     return figure
 
@@ -470,12 +449,10 @@ def phase_portrait(
         Panels side by side.
     """
     columns = min(columns, len(drawings))
-    rows = -(-len(drawings) // columns)
-    figure = Figure(figsize=(WIDTH, 1.1 + rows * 0.85 * WIDTH / columns))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, grid = _grid(len(drawings), columns, margin=1.1, height=0.85 * WIDTH / columns)
     labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
     styles = dict(zip(labels, line_styles(), strict=False))
-    for axes, (title, drawing) in zip(grid, drawings.items(), strict=False):
+    for axes, (title, drawing) in zip(grid.ravel(), drawings.items(), strict=False):
         _streamlines(axes, drawing)
         for label, points in drawing.paths.items():
             (colour, dashes), drawn = styles[label], _numbers(points)
@@ -494,8 +471,6 @@ def phase_portrait(
                 **(star if len(at) == 1 else line),
             )
         axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
-    for axes in grid[len(drawings) :]:
-        axes.set_axis_off()
     _common_legend(figure, columns=2)
     return figure
 
@@ -547,6 +522,21 @@ def _arrows(axes: Axes, drawing: DirectionField, count: int) -> None:
     axes.set(xlim=(x0, x1), ylim=(y0, y1))
     axes.set_box_aspect(aspect)
     axes.grid(False)
+
+
+def _grid(
+    count: int, columns: int, *, margin: float, height: float, sharex: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its panels (rows, columns), of which only the first `count` are shown.
+
+    A panel is `height` inches high; `margin` is left for legends and labels.
+    """
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, margin + rows * height))
+    grid = figure.subplots(rows, columns, sharex=sharex, squeeze=False)
+    for axes in grid.ravel()[count:]:
+        axes.set_axis_off()
+    return figure, grid
 
 
 def _common_legend(figure: Figure, columns: int) -> None:

@@ -200,8 +200,8 @@ def _adaptive_steps(method: str, rtol: float, atol: float, times: Tensor) -> tup
     return accuracy, looser
 
 
-class _StopError(Exception):
-    """Raised inside an integration that cannot or may not go on."""
+class FlowStopError(Exception):
+    """Raised inside an integration that cannot or may not go on; the message says why."""
 
 
 class _Run:
@@ -219,7 +219,7 @@ class _Run:
 
     def __call__(self, time: Tensor, state: Tensor) -> Tensor:
         if self.limit is not None and self.evaluations >= self.limit:
-            raise _StopError(f"{self.limit} evaluations were used")
+            raise FlowStopError(f"{self.limit} evaluations were used")
         self.evaluations += 1
         return self.field(float(time), state)
 
@@ -242,7 +242,10 @@ class _Run:
             return times, start[None], COMPLETED
         try:
             states = cast(Tensor, odeint(self, start, times, method=self.method, **accuracy))
-        except (_StopError, AssertionError) as cause:  # torchdiffeq asserts finiteness and step > 0
+        except (
+            FlowStopError,
+            AssertionError,
+        ) as cause:  # torchdiffeq asserts finiteness and step > 0
             return self._salvage(start, times, accuracy, str(cause))
         finite = states.flatten(1).isfinite().all(dim=1)
         if not finite.all():

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.flow import _StopError, integrate
-from gfgd.objective import Objective, Term, _derivative
+from gfgd.flow import FlowStopError, integrate
+from gfgd.objective import Objective, Term, derivative
 from gfgd.trajectory import COMPLETED, Trajectory
 
 #: Largest d for which `principal_flow` forms the Hessian, at d products an evaluation.
@@ -108,11 +108,11 @@ def _next_order_field(objective: Objective, point: Tensor, step_size: float) -> 
 def _principal_field(objective: Objective, point: Tensor, step_size: float) -> Tensor:
     hessian = objective.hessian(point)
     if not hessian.isfinite().all():
-        raise _StopError("the Hessian is not finite there")
+        raise FlowStopError("the Hessian is not finite there")
     eigenvalues, vectors = torch.linalg.eigh(hessian)
     scaled = step_size * eigenvalues
     if scaled[-1] >= 1:
-        raise _StopError(
+        raise FlowStopError(
             f"ηλmax = {scaled[-1]:.4g} ≥ 1, where log(1 − ηλ) is not real; take a step size "
             f"below 1/λmax = {1 / eigenvalues[-1]:.3g}"
         )
@@ -426,7 +426,7 @@ def modified_objective(objective: Objective, step_size: float) -> Objective:
         with torch.enable_grad():  # the value needs ∇f even where nobody differentiates it
             tracked = point if point.requires_grad else point.detach().requires_grad_()
             value = torch.stack([part(tracked) for part in objective.terms]).sum(0)
-            gradient = _derivative(value, tracked)
+            gradient = derivative(value, tracked)
             total = value + step_size / 4 * gradient.square().sum(-1)
         return total if point.requires_grad else total.detach()
 
@@ -541,7 +541,7 @@ def _follow(
     def field(_: float, now: Tensor) -> Tensor:
         velocity = flow.field(objective, now, step_size)
         if not velocity.isfinite().all():
-            raise _StopError("the field is not finite there")
+            raise FlowStopError("the field is not finite there")
         return velocity
 
     solution = integrate(field, state, times, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,7 +57,7 @@ def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 LOSSES = {"cross_entropy": cross_entropy, "half_squared_error": half_squared_error}
 
 
-class Network(Objective):
+class Network(Objective, ABC):
     """f(θ) = (1/N) Σ_i ℓ(h_θ(x_i), y_i): the mean loss of a network on N samples.
 
     θ is the network's parameters, flattened, in the order in which PyTorch lists them.
@@ -100,9 +101,9 @@ class Network(Objective):
             parts = [self.outputs(point, self.inputs[chunk]) for chunk in self._chunks()]
         return (torch.cat(parts, dim=-2).argmax(-1) == self.targets).double().mean(-1)
 
+    @abstractmethod
     def _outputs(self, point: Tensor, prepared: Tensor) -> Tensor:
         """Return the outputs for inputs that `_prepared` returned."""
-        raise NotImplementedError
 
     def _prepared(self, inputs: Tensor) -> Tensor:
         """Return what does not depend on θ and is computed once."""
@@ -112,14 +113,15 @@ class Network(Objective):
         starts = range(0, len(self.inputs), self._chunk_size)
         return [slice(start, start + self._chunk_size) for start in starts]
 
+    def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the outputs for given inputs as a function of θ, prepared once."""
+        prepared = self._prepared(inputs)
+        return lambda point: self._outputs(point, prepared)
+
     def _term(self, chunk: slice) -> Term:
-        prepared, targets = self._prepared(self.inputs[chunk]), self.targets[chunk]
+        forward, targets = self._forward(self.inputs[chunk]), self.targets[chunk]
         total = len(self.inputs)
-
-        def term(point: Tensor) -> Tensor:
-            return self.loss(self._outputs(point, prepared), targets).sum(-1) / total
-
-        return term
+        return lambda point: self.loss(forward(point), targets).sum(-1) / total
 
 
 class FullyConnected(Network):
@@ -436,16 +438,10 @@ class Convolutional(Network):
         images = inputs.reshape(len(inputs), *first.input_size).permute(1, 2, 0)
         return first.columns(images[None].contiguous())
 
-    def _term(self, chunk: slice) -> Term:
+    def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
         if len(self.inputs) * self._bytes_of_columns() <= KEPT_BYTES:
-            return super()._term(chunk)
-        inputs, targets = self.inputs[chunk], self.targets[chunk]
-        total = len(self.inputs)
-
-        def term(point: Tensor) -> Tensor:
-            return self.loss(self.outputs(point, inputs), targets).sum(-1) / total
-
-        return term
+            return super()._forward(inputs)
+        return lambda point: self.outputs(point, inputs)
 
     def _bytes_of_columns(self) -> int:
         """Return what `_prepared` makes of one sample."""

@@ -76,8 +76,8 @@ class Objective:
         gradients, products = [], []
         with torch.enable_grad():
             for term in self.terms:
-                gradient = _derivative(term(point), point)
-                products.append(_derivative((gradient * vector).sum(-1), point).detach())
+                gradient = derivative(term(point), point)
+                products.append(derivative((gradient * vector).sum(-1), point).detach())
                 gradients.append(gradient.detach())
         return _total(gradients), _total(products)
 
@@ -88,9 +88,9 @@ class Objective:
         contributions = []
         with torch.enable_grad():
             for term in self.terms:
-                gradient = _derivative(term(point), point)
-                product = _derivative((gradient * first).sum(-1), point)
-                third = _derivative((product * second).sum(-1), point)
+                gradient = derivative(term(point), point)
+                product = derivative((gradient * first).sum(-1), point)
+                third = derivative((product * second).sum(-1), point)
                 contributions.append(third.detach())
         return _total(contributions)
 
@@ -193,8 +193,11 @@ def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     ]
 
 
-def _derivative(values: Tensor, point: Tensor) -> Tensor:
-    """Gradient of Σ values at θ, itself differentiable; zero where autograd sees no path."""
+def derivative(values: Tensor, point: Tensor) -> Tensor:
+    """Return ∇_θ Σ values, of θ's shape, itself differentiable; zero where autograd sees no path.
+
+    `values` were computed from `point`, which requires a gradient.
+    """
     if not values.requires_grad:  # locally constant or linear in θ
         return torch.zeros_like(point)
     (gradient,) = torch.autograd.grad(
