@@ -2,6 +2,7 @@
 # make test    make .venv, run every test
 # make lint    ruff and pyright
 # make bench   what the library costs, as ratios measured side by side
+# make archive  the paper's experiments at full length, hours on a CPU; goes on where it was stopped
 # make data    download MNIST into data/ (or $GFGD_DATA) and verify it
 # make lock    resolve requirements.lock and environment.yml anew
 # make clean   remove _build; `make distclean` removes .venv too
@@ -19,7 +20,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PIP   := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: book test lint bench data lock clean distclean
+.PHONY: book test lint bench archive data lock clean distclean
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
@@ -35,6 +36,11 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m benchmarks
+
+archive: $(STAMP)
+	$(PY) -m gfgd.book.cli archive --ratios 1 2 5
+	$(PY) -m gfgd.book.cli archive --networks fully_connected_linear fully_connected_relu --seeds 1 2 3
+	$(PY) -m gfgd.book.cli archive
 
 data: $(STAMP)
 	$(PY) -m gfgd.book.cli data

@@ -102,6 +102,10 @@ class Network(Objective, ABC):
         return (torch.cat(parts, dim=-2).argmax(-1) == self.targets).double().mean(-1)
 
     @abstractmethod
+    def initial(self, seed: int) -> Tensor:
+        """Return a random θ, shape ``(d,)``, the same for the same seed on every device."""
+
+    @abstractmethod
     def _outputs(self, point: Tensor, prepared: Tensor) -> Tensor:
         """Return the outputs for inputs that `_prepared` returned."""
 

@@ -1,4 +1,4 @@
-"""The command ``gfgd``: run one chapter, build the book, get the data.
+"""The command ``gfgd``: run one chapter, build the book, make the archive, get the data.
 
 Exit codes: 0 done; 1 a chapter failed, a page could not be built, or a claim of the book does not
 hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard error.
@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gfgd.archive import ArchiveError
 from gfgd.book.build import build_book, preset_path
 from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, find_root
 from gfgd.book.execute import ChapterError, execute_chapter
+from gfgd.book.long_runs import ARCHITECTURES, DTYPES, RATIOS, make_archive
 from gfgd.book.parameters import ParameterError, read_preset
 from gfgd.datasets import DatasetError, fetch_mnist
 
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options)
     except (ParameterError, UsageError) as error:
         return _fail(error, 2)
-    except (ChapterError, BookError, DatasetError) as error:
+    except (ArchiveError, ChapterError, BookError, DatasetError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
@@ -52,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
     book = _command(commands, "book", _book, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
+    long = _command(commands, "archive", _archive, "make what is missing in data/archive")
+    long.add_argument("--networks", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
+    long.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED")
+    long.add_argument("--dtypes", nargs="+", choices=DTYPES)
+    long.add_argument("--ratios", nargs="+", type=int, choices=RATIOS, help="step sizes η₀/RATIO")
+    long.set_defaults(dtypes=list(DTYPES), ratios=list(RATIOS))
     _command(commands, "data", _data, "get MNIST and verify it")
     return parser
 
@@ -100,6 +108,18 @@ def _dataset() -> str | None:
         _say("Building with scikit-learn's embedded digits instead; the pages say so.")
         return "digits"
     return None
+
+
+def _archive(options: argparse.Namespace) -> int:
+    make_archive(
+        find_root(),
+        names=options.networks,
+        seeds=options.seeds,
+        dtypes=options.dtypes,
+        ratios=options.ratios,
+        say=_say,
+    )
+    return 0
 
 
 def _data(options: argparse.Namespace) -> int:
