@@ -6,10 +6,17 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
+
+from gfgd import checks
 
 Term = Callable[[Tensor], Tensor]
 
@@ -118,15 +125,42 @@ class Objective:
         """Return f(θ) = loss(module_θ(inputs), targets) for any ``torch.nn.Module``.
 
         θ is the concatenation of the module's parameters that require a gradient, in the
-        order of ``module.named_parameters()``. The module itself stays untouched; its own
-        parameters, flattened, are ``objective.start``. Buffers are copied for every
-        evaluation, so that no running statistic changes.
+        order of ``module.named_parameters()``; a parameter that is used twice (tied) counts
+        once. The module's own parameters, flattened, are ``objective.start``. The module itself
+        stays untouched. Its frozen parameters and its buffers are copied now, and the buffers
+        again for every evaluation, so that no running statistic changes. Whether it is in
+        training mode is its own affair: batch normalisation in training mode uses the
+        statistics of `inputs`, and is a function of θ as it should be.
+
+        The module computes in its own precision: θ may be float64 where the parameters are
+        float32, and each is handed over rounded to its dtype. ``module.double()`` (and inputs
+        to match) gives derivatives in float64.
+
+        Parameters
+        ----------
+        module, loss
+            `loss` maps the module's output and `targets` to one number, such as a function of
+            ``torch.nn.functional``.
+        inputs, targets
+            All samples in one batch, on the module's device and in dtypes that it takes.
 
         Raises
         ------
         ValueError
-            If the module has no parameter to train, or draws random numbers in training
-            mode (dropout): then f is no function of θ. Call ``module.eval()`` first.
+            If the module has no parameter to train, or one that is neither float32 nor float64;
+            if module and loss cannot be evaluated, do not return one number, broadcast the
+            targets against outputs of another shape, or do not depend on θ; if they draw random
+            numbers (dropout in training mode) or keep a state between evaluations, because
+            then f is no function of θ.
+
+        Notes
+        -----
+        What cannot be seen from a few evaluations is left to :func:`check_derivatives`: a
+        gradient that is not that of f (``detach``, straight-through estimators,
+        ``spectral_norm``), and second derivatives that PyTorch gets wrong (``weight_norm`` in
+        version 2.13). In that version third derivatives are wrong as well for layer
+        normalisation, and for batch normalisation in training mode. Attention runs on PyTorch's
+        plain kernel, because its fused ones have no second derivative.
         """
         return ModuleObjective(module, loss, inputs, targets)
 
@@ -159,18 +193,18 @@ class ModuleObjective(Objective):
         inputs: Tensor,
         targets: Tensor,
     ) -> None:
-        _refuse_dropout(module)
-        trained = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
-        if not trained:
-            raise ValueError("module: has no parameter that requires a gradient")
-        fixed = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
+        trained = _trained(module)
+        fixed = {n: p.detach().clone() for n, p in module.named_parameters() if n not in trained}
+        buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
         shapes = [parameter.shape for parameter in trained.values()]
+        dtypes = [parameter.dtype for parameter in trained.values()]
 
         def one(point: Tensor) -> Tensor:
-            buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
-            weights = dict(zip(trained, unflatten(point, shapes), strict=True))
-            state = {**fixed, **buffers, **weights}
-            return loss(torch.func.functional_call(module, state, (inputs,)), targets)
+            pieces = zip(trained, unflatten(point, shapes), dtypes, strict=True)
+            weights = {name: piece.to(dtype) for name, piece, dtype in pieces}
+            state = {**fixed, **{n: b.clone() for n, b in buffers.items()}, **weights}
+            with sdpa_kernel(SDPBackend.MATH):
+                return loss(torch.func.functional_call(module, state, (inputs,)), targets)
 
         def term(points: Tensor) -> Tensor:
             # One evaluation a point: a user's module need not know of a batch of parameters.
@@ -179,8 +213,81 @@ class ModuleObjective(Objective):
 
         self.start = torch.cat([parameter.reshape(-1) for parameter in trained.values()])
         super().__init__(term, dimension=self.start.numel())
-        if (shape := one(self.start).shape) != ():
-            raise ValueError(f"loss: returned shape {tuple(shape)}, must return one number")
+        given = {"the first parameter": next(iter(trained.values()))}
+        _refuse_no_function(one, self.start, given | {"inputs": inputs, "targets": targets})
+
+
+@dataclass(frozen=True)
+class DerivativeErrors:
+    """How far an objective's derivatives at θ are from what they should be, relative to their size.
+
+    All three are maxima over random directions v with entries of size 1, and a small h:
+
+    - `gradient`: |⟨∇f, v⟩ − (f(θ+hv) − f(θ−hv))/2h| / ‖∇f‖
+    - `symmetry`: |⟨u, Hv⟩ − ⟨v, Hu⟩| / ‖Hv‖, u another such direction
+    - `curvature`: ‖Hv − (∇f(θ+hv) − ∇f(θ−hv))/2h‖ / ‖Hv‖
+    """
+
+    gradient: float
+    symmetry: float
+    curvature: float
+
+
+def check_derivatives(
+    objective: Objective, point: Tensor, *, directions: int = 3, seed: int = 0
+) -> DerivativeErrors:
+    """Compare ∇f and H v with differences of f and ∇f, and H with its transpose, at one θ.
+
+    A module's gradient is what its author wrote, which need not be that of its value (``detach``,
+    straight-through estimators); `gradient` shows that. Second derivatives that are wrong show in
+    `curvature`, and mostly in `symmetry` too. Kinks between θ ± hv (ReLU) spoil `curvature`, and
+    hardly the other two. Costs two gradients and a Hessian-vector product for each direction.
+
+    f must compute in float64; where it is smooth the errors then are about 1e-8.
+
+    Parameters
+    ----------
+    objective, point
+        f and θ, shape ``(d,)``.
+    directions
+        How many directions, at least 2.
+    seed
+        Of the directions.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or θ is not of shape ``(d,)`` and float64.
+    """
+    checks.whole(2, directions=directions)
+    if point.shape != (objective.dimension,) or point.dtype != torch.float64:
+        raise ValueError(
+            f"point has shape {tuple(point.shape)}, {point.dtype}: give one θ, shape (d,), float64"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(directions, objective.dimension, generator=generator, dtype=point.dtype)
+    vectors = drawn.to(point.device)
+    # The step that balances cubic truncation against rounding, relative to the size of θ.
+    steps = 1e-5 * (1 + point.norm()) / vectors.norm(dim=-1, keepdim=True)
+    value, gradient = zip(
+        *(objective.value_and_gradient(point + h * vectors) for h in (steps, -steps)), strict=True
+    )
+    slopes = (value[0] - value[1]) / (2 * steps[:, 0])
+    bends = (gradient[0] - gradient[1]) / (2 * steps)
+    here = objective.gradient(point)
+    products = objective.hessian_vector_product(point, vectors)
+    size = products.norm(dim=-1).max()
+    form = vectors @ products.T
+    return DerivativeErrors(
+        gradient=_relative((slopes - vectors @ here).abs().max(), here.norm()),
+        symmetry=_relative((form - form.T).abs().max(), size),
+        curvature=_relative((products - bends).norm(dim=-1).max(), size),
+    )
+
+
+def _relative(error: Tensor, size: Tensor) -> float:
+    """Return error / size, where size may be 0."""
+    return float(error / size) if size > 0 else float(error)
 
 
 def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -214,10 +321,80 @@ def _total(parts) -> Tensor:
     return first
 
 
-def _refuse_dropout(module: torch.nn.Module) -> None:
-    for name, part in module.named_modules():
-        if isinstance(part, torch.nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+def _trained(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Return the module's parameters that require a gradient, by name, detached."""
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(f"module: {name} has no shape yet; call module(inputs) once first")
+        if parameter.requires_grad and parameter.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"module: {name or 'itself'} is dropout in training mode, so that the loss is "
-                "random and no function of the parameters; call module.eval() first"
+                f"module: {name} has dtype {parameter.dtype}, must be float32 or float64; "
+                "module.double() turns half precision into float64"
             )
+    trained = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
+    if not any(parameter.numel() for parameter in trained.values()):
+        raise ValueError("module: has no parameter that requires a gradient")
+    places = sorted({str(parameter.device) for parameter in trained.values()})
+    if len(places) > 1:
+        raise ValueError(f"module: has parameters on {' and '.join(places)}; move it to one device")
+    return trained
+
+
+def _refuse_no_function(
+    one: Callable[[Tensor], Tensor], start: Tensor, given: dict[str, Tensor]
+) -> None:
+    """Evaluate f(θ) twice, and refuse what is not one number that depends on θ alone."""
+    point = start.clone().requires_grad_()
+    devices = [start.device] if start.is_cuda else []
+    with torch.enable_grad(), torch.random.fork_rng(devices):
+        before = _random_states(devices)
+        first = _evaluated(one, point, given)
+        after = _random_states(devices)
+        drew = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        second = _evaluated(one, point, given)
+    if drew:
+        raise ValueError(
+            "module: draws random numbers (dropout in training mode?), so that the loss is no "
+            "function of the parameters; set the dropout probability to 0, or call module.eval(), "
+            "which also makes batch normalisation use its running statistics"
+        )
+    if not isinstance(first, Tensor) or first.shape != ():
+        shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise ValueError(f"loss: returned shape {shape}, must return one number")
+    if not first.requires_grad:
+        raise ValueError(
+            "module: the loss does not depend on the parameters as autograd sees it; does the "
+            "module compute with detach, no_grad or numpy, or with tensors that are no parameters?"
+        )
+    # Rounding may differ from call to call on a GPU.
+    tolerance = math.sqrt(torch.finfo(first.dtype).eps)
+    if abs(first.item() - second.item()) > tolerance * abs(first.item()):
+        raise ValueError(
+            f"module: two evaluations at the same parameters gave {first.item():g} and "
+            f"{second.item():g}; it must keep no state between calls, outside its buffers, and "
+            "use no random numbers"
+        )
+
+
+def _evaluated(one: Callable[[Tensor], Tensor], point: Tensor, given: dict[str, Tensor]) -> Tensor:
+    """Evaluate a user's module and loss; say what they were given if that fails."""
+    try:
+        with warnings.catch_warnings():
+            # PyTorch only warns where a loss broadcasts (N, 1) against (N,) to (N, N).
+            warnings.filterwarnings("error", message="Using a target size")
+            return one(point)
+    except Exception as error:  # a user's module may raise anything
+        known = ", ".join(
+            f"{name} of shape {tuple(x.shape)}, {x.dtype}, on {x.device}"
+            for name, x in given.items()
+            if isinstance(x, Tensor)
+        )
+        raise ValueError(
+            f"module, loss: evaluating them failed: {type(error).__name__}: {error}; they were "
+            f"given {known}"
+        ) from error
+
+
+def _random_states(devices: Sequence[torch.device]) -> list[Tensor]:
+    """Return the states of torch's generators, the CPU's and those of GPUs."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]

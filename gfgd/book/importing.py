@@ -1,0 +1,195 @@
+"""A reader's own network and data, named by import path.
+
+An import path is ``package.module:name`` or ``folder/file.py:name``.
+
+.. warning::
+   This runs code. What stands in the module is executed with the rights of whoever runs the
+   chapter: files, network and all. Pass only paths of code that you have read or trust, and never
+   one that came from elsewhere, such as a form on a web page.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def load_function(path: str, argument: str = "path") -> Callable[..., Any]:
+    """Return the function (or class) that an import path names. The module's code runs.
+
+    Parameters
+    ----------
+    path
+        ``package.module:name``, looked for in the working directory and among what is installed;
+        or ``folder/file.py:name``, a file, relative to the working directory.
+    argument
+        What the caller calls the path, for the error messages.
+
+    Notes
+    -----
+    The working directory (for a file its folder) is put in front of ``sys.path`` and stays there,
+    as Python does for a script, so that the module finds its neighbours. A module is imported once
+    per process: restart the kernel after editing it.
+
+    Raises
+    ------
+    ValueError
+        If the path is malformed, there is no such file, module or name, the module cannot be
+        imported, or what is named cannot be called.
+
+    Examples
+    --------
+    >>> load_function("math:hypot")(3, 4)
+    5.0
+    """
+    said = f"{argument} = {path!r}"
+    place, _, name = path.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"{said}: write package.module:function or folder/file.py:function")
+    module = _from_file(place, said) if place.endswith(".py") else _from_name(place, said)
+    public = [key for key in vars(module) if not key.startswith("_")]
+    if not hasattr(module, name):
+        close = get_close_matches(name, public, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(public)}"
+        raise ValueError(f"{said}: {place} has no {name!r}; {hint}")
+    found = getattr(module, name)
+    if not callable(found):
+        raise ValueError(f"{said}: is a {type(found).__name__}, must be a function or a class")
+    return found
+
+
+def make_network(path: str, *, seed: int) -> torch.nn.Module:
+    """Return the module that the function at an import path makes when called without arguments.
+
+    ``torch.manual_seed(seed)`` is called first, so that the seed determines the start; torch's
+    random state is restored afterwards.
+
+    Raises
+    ------
+    ValueError
+        As `load_function`, or if the function fails or returns no ``torch.nn.Module``.
+    """
+    module = _call(path, "network", seed)
+    if not isinstance(module, torch.nn.Module):
+        hint = "call the class in a function" if isinstance(module, type) else "return one"
+        raise ValueError(
+            f"network = {path!r}: returned {_described(module)}, no torch.nn.Module; {hint}"
+        )
+    return module
+
+
+def make_data(path: str, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the inputs and targets, one sample a row, that the function at a path returns.
+
+    Arrays are turned into tensors. The function is called without arguments, after
+    ``torch.manual_seed(seed)``.
+
+    Raises
+    ------
+    ValueError
+        As `load_function`, or if the function fails or does not return two tensors or arrays of
+        equal, positive length with finite entries.
+    """
+    said = f"data = {path!r}"
+    pair = _call(path, "data", seed)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(
+            f"{said}: returned {_described(pair)}; must return a pair (inputs, targets)"
+        )
+    inputs, targets = (
+        _tensor(value, f"{said}: {name}")
+        for name, value in zip(("inputs", "targets"), pair, strict=True)
+    )
+    if len(inputs) != len(targets):
+        raise ValueError(
+            f"{said}: inputs have shape {tuple(inputs.shape)} and targets {tuple(targets.shape)}; "
+            "the first dimension, the samples, must be the same"
+        )
+    return inputs, targets
+
+
+def _from_name(name: str, said: str) -> ModuleType:
+    """Import a module by its dotted name, with the working directory in front."""
+    here = str(Path.cwd())
+    _in_front(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ValueError(
+                f"{said}: there is no module {error.name!r}, neither in {here} nor installed; "
+                "change into the folder that has it, or write path/to/file.py:function"
+            ) from None
+        raise _broken(said, error) from error
+    except Exception as error:  # a user's module may raise anything
+        raise _broken(said, error) from error
+
+
+def _from_file(name: str, said: str) -> ModuleType:
+    """Import a file under a name of its own, with its folder in front."""
+    file = Path(name).expanduser().resolve()
+    if not file.is_file():
+        raise ValueError(f"{said}: there is no file {file}")
+    alias = f"{file.stem}_{sha256(str(file).encode()).hexdigest()[:12]}"
+    if alias in sys.modules:
+        return sys.modules[alias]
+    _in_front(str(file.parent))
+    spec = importlib.util.spec_from_file_location(alias, file)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[alias] = module  # as import does: dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[alias]
+        raise _broken(said, error) from error
+    return module
+
+
+def _in_front(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _broken(said: str, error: Exception) -> ValueError:
+    return ValueError(f"{said}: importing it failed: {type(error).__name__}: {error}")
+
+
+def _call(path: str, argument: str, seed: int) -> Any:
+    """Call a reader's function without arguments, with torch seeded for it alone."""
+    function = load_function(path, argument)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        try:
+            return function()
+        except Exception as error:  # a user's function may raise anything
+            raise ValueError(
+                f"{argument} = {path!r}: calling it without arguments failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _tensor(value: Any, said: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{said} are {_described(value)}; must be a tensor or an array") from None
+    if tensor.dim() == 0 or len(tensor) == 0:
+        raise ValueError(f"{said} have shape {tuple(tensor.shape)}; must have a row for a sample")
+    if tensor.is_complex() or not tensor.isfinite().all():
+        raise ValueError(f"{said}: must be finite real numbers")
+    return tensor
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

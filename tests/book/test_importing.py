@@ -1,0 +1,163 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from gfgd.book.importing import load_function, make_data, make_network
+
+GOOD = """
+import torch
+from neighbour import WIDTH
+
+number = 3
+
+def make_network():
+    return torch.nn.Linear(2, WIDTH)
+
+def make_data():
+    return torch.randn(5, 2), torch.arange(5) % WIDTH
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, request):
+    """An empty folder with one module and its neighbour, whose names no other test has."""
+    stem = f"net_{abs(hash(request.node.name))}"
+    (tmp_path / f"{stem}.py").write_text(GOOD.replace("neighbour", f"{stem}_neighbour"))
+    (tmp_path / f"{stem}_neighbour.py").write_text("WIDTH = 4\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path, stem
+
+
+def test_a_module_of_the_working_directory(folder):
+    _, stem = folder
+    assert make_network(f"{stem}:make_network", seed=0).out_features == 4
+
+
+def test_a_file_by_its_path_from_another_folder(folder, monkeypatch, tmp_path_factory):
+    place, stem = folder
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    path = os.path.relpath(place / f"{stem}.py")
+    assert make_network(f"{path}:make_network", seed=0).out_features == 4
+    assert load_function(f"{place / stem}.py:make_data") is load_function(f"{path}:make_data")
+
+
+def test_the_seed_decides_the_start_and_nothing_else(folder):
+    _, stem = folder
+    before = torch.get_rng_state()
+    first, again, other = (
+        make_network(f"{stem}:make_network", seed=seed).weight for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_data_may_be_arrays(folder):
+    place, stem = folder
+    (place / f"{stem}_arrays.py").write_text(
+        "import numpy as np\ndef make():\n    return [np.eye(3), np.arange(3)]\n"
+    )
+    inputs, targets = make_data(f"{stem}_arrays:make", seed=0)
+    assert inputs.dtype == torch.float64
+    assert targets.tolist() == [0, 1, 2]
+    assert np.asarray(inputs).shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_colon", "write package.module:function"),
+        ("module:", "write package.module:function"),
+        ("module:two words", "write package.module:function"),
+        ("absent_module:make", "there is no module 'absent_module', neither in .* nor installed"),
+        ("os.absent:make", "there is no module 'os.absent'"),
+        ("absent.py:make", "there is no file .*absent.py"),
+        ("STEM:make_netwrok", "has no 'make_netwrok'; did you mean make_network"),
+        ("STEM.py:qqq", "it has torch, WIDTH, number, make_network, make_data"),
+        ("STEM:number", "is a int, must be a function or a class"),
+        ("gfgd..objective:Objective", "importing it failed|there is no module"),
+    ],
+)
+def test_what_cannot_be_loaded(folder, path, message):
+    path = path.replace("STEM", folder[1])
+    with pytest.raises(ValueError, match=rf"network = .*{message}"):
+        load_function(path, "network")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import absent_dependency", "ModuleNotFoundError: No module named 'absent_dependency'"),
+        ("def make(:", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}:make", "{}.py:make"])
+def test_a_module_that_does_not_import(folder, source, message, form):
+    place, stem = folder
+    name = f"{stem}_broken"
+    (place / f"{name}.py").write_text(source)
+    for _ in range(2):  # nothing half imported is left behind
+        with pytest.raises(ValueError, match=f"importing it failed: {message}"):
+            load_function(form.format(name))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 3", "returned a int, no torch.nn.Module"),
+        ("return torch.nn.ReLU", "returned the class ReLU, no torch.nn.Module"),
+        ("raise RuntimeError('no luck')", "without arguments failed: RuntimeError: no luck"),
+    ],
+)
+def test_a_network_that_is_none(folder, body, message):
+    place, stem = folder
+    name = f"{stem}_{abs(hash(body))}"
+    (place / f"{name}.py").write_text(f"import torch\ndef make():\n    {body}\n")
+    with pytest.raises(ValueError, match=message):
+        make_network(f"{name}:make", seed=0)
+
+
+def test_a_factory_that_wants_arguments(folder):
+    with pytest.raises(ValueError, match="without arguments failed: TypeError"):
+        make_network("torch.nn:Linear", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("3", "returned a int; must return a pair"),
+        ("torch.zeros(2, 2)", "returned a Tensor; must return a pair"),
+        ("(torch.zeros(2), 'two')", "targets are a str; must be a tensor"),
+        ("(torch.zeros(2), torch.zeros(3))", r"inputs have shape \(2,\) and targets \(3,\)"),
+        ("(torch.zeros(0, 2), torch.zeros(0))", "must have a row for a sample"),
+        ("(torch.tensor(1.0), torch.zeros(3))", "must have a row for a sample"),
+        ("(torch.full((2, 1), torch.nan), torch.zeros(2))", "inputs: must be finite"),
+    ],
+)
+def test_data_that_are_none(folder, value, message):
+    place, stem = folder
+    name = f"{stem}_{abs(hash(value))}"
+    (place / f"{name}.py").write_text(f"import torch\ndef make():\n    return {value}\n")
+    with pytest.raises(ValueError, match=message):
+        make_data(f"{name}:make", seed=0)
+
+
+def test_the_installed_command_finds_modules_of_the_working_directory(folder):
+    """A console script has its own folder on the path, not the one that it is called in."""
+    place, stem = folder
+    code = (
+        "import sys; sys.path[:] = [p for p in sys.path if p not in ('', sys.argv[1])]\n"
+        "from gfgd.book.importing import make_network\n"
+        f"print(make_network('{stem}:make_network', seed=0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place)], cwd=place, capture_output=True, text=True
+    )
+    assert "Linear(in_features=2, out_features=4" in done.stdout, done.stderr
