@@ -8,8 +8,10 @@ import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,12 +28,19 @@ from gfgd.book.claims import MIME_TYPE, Claim
 from gfgd.book.parameters import ParameterError, read_parameters, validate
 
 PROVENANCE_TAG = "provenance"
-# The kernel is spoken to over files of this user where the system has such, not over open ports.
-_CHANNEL = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+_LONGEST_SOCKET = 90  # bytes in a socket's path that every system takes, with room for a number
 
 
 class ChapterError(RuntimeError):
-    """A chapter that did not run to its end: which, at which cell, and why."""
+    """A chapter that did not run to its end: which, at which cell, and why.
+
+    The reason alone, and the notebook up to there if there is one, are attributes, too.
+    """
+
+    def __init__(self, reason: str, notebook: Path | None = None) -> None:
+        super().__init__(reason + (f"\nThe notebook up to there: {notebook}" if notebook else ""))
+        self.reason = reason
+        self.notebook = notebook
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,12 @@ class Executed:
 
 
 def execute_chapter(
-    chapter: Path, output: Path, overrides: Mapping[str, Any], *, directory: Path | None = None
+    chapter: Path,
+    output: Path,
+    overrides: Mapping[str, Any],
+    *,
+    directory: Path | None = None,
+    progress: bool = True,
 ) -> Executed:
     """Run a chapter with papermill, add its provenance, and move it to `output`.
 
@@ -58,6 +72,8 @@ def execute_chapter(
         Values for the chapter's parameters.
     directory
         The working directory of the run; by default the current one.
+    progress
+        Whether to show a progress bar.
 
     Raises
     ------
@@ -74,14 +90,13 @@ def execute_chapter(
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     started = time.perf_counter()
     try:
-        _papermill(chapter, temporary, values, directory)
+        _papermill(chapter, temporary, values, directory, progress)
         seconds = time.perf_counter() - started
         claims = _finish(chapter, temporary, values, seconds)
         temporary.replace(output)
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
-        if temporary.exists():
-            temporary.replace(failed)
-        raise ChapterError(_failure(chapter, failed, error)) from error
+        kept = temporary.replace(failed) if temporary.exists() else None
+        raise ChapterError(_failure(chapter, error), kept) from error
     finally:
         temporary.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)
@@ -103,20 +118,35 @@ def _mapping(stored: Any) -> dict[str, Any]:
     return json.loads(stored) if isinstance(stored, str) else dict(stored)
 
 
+@contextmanager
+def _channel() -> Iterator[Config]:
+    """Yield how to speak to a kernel: over files of this user if possible, not over open ports.
+
+    Each run has a folder of its own for them. Jupyter would take the first names that are free in
+    the current one, and those are the same for two kernels that start at once.
+    """
+    with tempfile.TemporaryDirectory(prefix="gfgd-") as folder:
+        sockets = f"{folder}/kernel"
+        files = os.name == "posix" and len(os.fsencode(sockets)) < _LONGEST_SOCKET
+        yield Config({"KernelManager": {"transport": "ipc", "ip": sockets}} if files else {})
+
+
 def _papermill(
-    chapter: Path, output: Path, values: Mapping[str, Any], directory: Path | None
+    chapter: Path, output: Path, values: Mapping[str, Any], directory: Path | None, progress: bool
 ) -> None:
     # The environment's own kernel, not one that the user may have installed under that name.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
-    papermill.execute_notebook(
-        str(chapter),
-        str(output),
-        parameters=dict(values),
-        kernel_name="python3",
-        cwd=None if directory is None else str(directory),
-        progress_bar={"desc": chapter.stem},  # type: ignore[arg-type]
-        config=_CHANNEL,
-    )
+    with _channel() as channel:
+        papermill.execute_notebook(
+            str(chapter),
+            str(output),
+            parameters=dict(values),
+            kernel_name="python3",
+            # The kernel's alone: papermill's `cwd` would move this process, all threads of it.
+            resources={"metadata": {"path": str(directory or Path.cwd())}},
+            progress_bar={"desc": chapter.stem} if progress else False,  # type: ignore[arg-type]
+            config=channel,
+        )
 
 
 def _finish(
@@ -176,10 +206,9 @@ def _accelerator() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
 
 
-def _failure(chapter: Path, failed: Path, error: Exception) -> str:
-    kept = f"\nThe notebook up to there: {failed}" if failed.exists() else ""
+def _failure(chapter: Path, error: Exception) -> str:
     if not isinstance(error, PapermillExecutionError):
-        return f"{chapter.stem}: the run stopped: {type(error).__name__}: {error}{kept}"
+        return f"{chapter.stem}: the run stopped: {type(error).__name__}: {error}"
     source = error.source.strip()
     first = source.splitlines()[0] if source else "(empty)"
     numbers = [
@@ -188,4 +217,4 @@ def _failure(chapter: Path, failed: Path, error: Exception) -> str:
         if cell.source.strip() == source
     ]
     where = f"cell {numbers[0]}" if numbers else "the cell of injected parameters"
-    return f"{chapter.stem}: {where}, {first!r}: {error.ename}: {error.evalue}{kept}"
+    return f"{chapter.stem}: {where}, {first!r}: {error.ename}: {error.evalue}"

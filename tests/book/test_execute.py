@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -49,3 +51,18 @@ def test_nothing_runs_with_a_bad_parameter(chapter, tmp_path):
 def test_the_chapter_itself_is_never_overwritten(chapter):
     with pytest.raises(ParameterError, match="the chapter itself"):
         execute_chapter(chapter, chapter, {})
+
+
+def test_a_run_leaves_nothing_and_works_where_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "private"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "private").mkdir()
+    there = tmp_path / "there"
+    there.mkdir()
+    path = write_notebook(tmp_path / "04_where.ipynb", "import os\nprint(os.getcwd())")
+    before = Path.cwd()
+    done = execute_chapter(path, tmp_path / "out.ipynb", {}, directory=there, progress=False)
+    (output,) = nbformat.read(done.path, as_version=4).cells[3].outputs
+    assert Path(output["text"].strip()).resolve() == there.resolve()
+    assert Path.cwd() == before
+    assert not list(there.iterdir()) and not list((tmp_path / "private").iterdir())
