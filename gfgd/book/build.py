@@ -15,7 +15,7 @@ from gfgd.book.contents import BookError, absent_pages, chapters, title
 from gfgd.book.html import build_html
 from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
-from gfgd.book.runs import Run, run_chapter
+from gfgd.book.runs import Run, Task, run_chapters
 
 DEFAULT_PRESET = "default"
 
@@ -39,6 +39,7 @@ def build_book(
     *,
     preset: str | None = None,
     dataset: str | None = None,
+    jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Book:
     """Build the book of a checkout into ``_build/html``, doing only what has changed.
@@ -54,6 +55,8 @@ def build_book(
         The name of a preset; by default every chapter runs with its own defaults.
     dataset
         A dataset for every chapter that has a parameter ``dataset``; by default the chapter's.
+    jobs
+        How many chapters may run at the same time.
     say
         Is told of each step in a line.
 
@@ -69,13 +72,12 @@ def build_book(
     stems = [path.stem for path in paths]
     presets = read_preset(preset_path(root, preset), stems) if preset else {}
     with build_lock(root, say):
-        runs = []
-        for path in paths:
-            values = overrides(path, presets.get(path.stem, {}), dataset)
-            executed = root / "_build" / "executed" / (preset or DEFAULT_PRESET) / path.name
-            run = run_chapter(path, executed, values, root=root)
-            say(f"{path.stem}: " + (f"run in {run.seconds:.0f} s" if run.fresh else "unchanged"))
-            runs.append(run)
+        executed = root / "_build" / "executed" / (preset or DEFAULT_PRESET)
+        tasks = [
+            Task(path, executed / path.name, overrides(path, presets.get(path.stem, {}), dataset))
+            for path in paths
+        ]
+        runs = run_chapters(tasks, root=root, jobs=jobs, say=say)
         gathered = gather(root, runs, preset or DEFAULT_PRESET)
         source = root / "_build" / "source"
         assemble(root, source, runs, gathered)

@@ -5,6 +5,7 @@ hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard er
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
     book = _command(commands, "book", _book, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
+    book.add_argument(
+        "--jobs", type=int, default=_cores(), help="chapters that run at the same time: %(default)s"
+    )
     long = _command(commands, "archive", _archive, "make what is missing in data/archive")
     long.add_argument("--networks", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     long.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED")
@@ -89,7 +93,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _book(options: argparse.Namespace) -> int:
     root = find_root()
-    book = build_book(root, preset=options.preset, dataset=_dataset(), say=_say)
+    # One thread a chapter: then numbers do not depend on how many run beside it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    book = build_book(root, preset=options.preset, dataset=_dataset(), jobs=options.jobs, say=_say)
     failures = book.failures()
     print(f"Claims: {len(book.claims)}; of these hold: {len(book.claims) - len(failures)}")
     print(f"The book: {book.index.resolve().as_uri()}")
@@ -97,6 +103,11 @@ def _book(options: argparse.Namespace) -> int:
         lines = "\n".join(f"  {line}" for line in failures)
         return _fail(f"these claims do not hold:\n{lines}", 1)
     return 0
+
+
+def _cores() -> int:
+    """Return as many jobs as there are cores, but no more than memory is likely to hold."""
+    return min(os.cpu_count() or 1, 4)
 
 
 def _dataset() -> str | None:

@@ -291,9 +291,10 @@ def _complete(root: Path, experiment: Experiment, run: Run) -> None:
             bar.update(last - done)
             done = last
             now = time.monotonic()
-            if done == protocol.recordings or now - written > CHECKPOINT_SECONDS:
-                spent = milliseconds + int(1000 * (now - before))
-                so_far = replace(so_far, counts=so_far.counts | {"milliseconds": spent})
+            spent = milliseconds + int(1000 * (now - before))
+            so_far = replace(so_far, counts=so_far.counts | {"milliseconds": spent})
+            finished = done == protocol.recordings or not so_far.completed
+            if finished or now - written > CHECKPOINT_SECONDS:
                 so_far.save(path)
                 written = now
     assert so_far is not None

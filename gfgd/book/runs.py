@@ -3,12 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from tqdm import tqdm
 
 from gfgd.book.claims import Claim
 from gfgd.book.execute import execute_chapter, read_claims
@@ -31,37 +35,99 @@ class Run:
         return read_claims(nbformat.read(self.executed, as_version=4))
 
 
-def run_chapter(chapter: Path, executed: Path, overrides: Mapping[str, Any], *, root: Path) -> Run:
-    """Return the chapter's run, made anew only if something that it depends on has changed.
+@dataclass(frozen=True)
+class Task:
+    """A chapter to run: its notebook, where its executed notebook lies, values that it takes.
+
+    The fingerprint of the run lies beside the executed notebook.
+    """
+
+    chapter: Path
+    executed: Path
+    overrides: Mapping[str, Any]
+
+    @property
+    def record(self) -> Path:
+        """The file of the fingerprint."""
+        return self.executed.with_suffix(".json")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the values of all parameters; ParameterError for one that cannot be used."""
+        defaults = {name: entry.default for name, entry in read_parameters(self.chapter).items()}
+        return defaults | validate(self.chapter, self.overrides)
+
+    def fingerprint(self, root: Path) -> str:
+        """Return the fingerprint of what a run would depend on now."""
+        return fingerprint(self.chapter, root, self.parameters(), data=archive(root))
+
+
+def run_chapters(
+    tasks: Sequence[Task],
+    *,
+    root: Path,
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Run]:
+    """Return the chapters' runs, made anew only where something that they depend on has changed.
 
     Parameters
     ----------
-    chapter
-        The notebook.
-    executed
-        Where its executed notebook lies or will lie; its fingerprint lies beside it.
-    overrides
-        Values for its parameters; all others keep their defaults.
+    tasks
+        The chapters, in order.
     root
-        The checkout; also the working directory of the run.
+        The checkout; also the working directory of the runs.
+    jobs
+        How many chapters may run at the same time, each in processes of its own.
+    say
+        Is told of each chapter in a line, as soon as it is done.
 
     Raises
     ------
     ParameterError, ChapterError
-        As `execute_chapter` does.
+        As `execute_chapter` does. Chapters that have not started then do not start.
     """
-    values = validate(chapter, overrides)
-    defaults = {name: entry.default for name, entry in read_parameters(chapter).items()}
-    parameters = defaults | values
-    now = fingerprint(chapter, root, parameters, data=archive(root))
-    record = executed.with_suffix(".json")
-    if executed.is_file() and _recorded(record) == now:
-        return Run(chapter, executed, parameters, fresh=False, seconds=0.0)
-    record.unlink(missing_ok=True)
+    runs = [standing_run(task, root) for task in tasks]
+    for run in filter(None, runs):
+        say(f"{run.chapter.stem}: unchanged")
+    stale = [place for place, run in enumerate(runs) if run is None]
+    way = _one_by_one if min(jobs, len(stale)) < 2 else partial(_at_once, jobs=jobs)
+    for which, run in way([tasks[place] for place in stale], root):
+        say(f"{run.chapter.stem}: run in {run.seconds:.0f} s")
+        runs[stale[which]] = run
+    return [run for run in runs if run is not None]
+
+
+def standing_run(task: Task, root: Path) -> Run | None:
+    """Return the run of last time if it is still good, else None."""
+    if task.executed.is_file() and _recorded(task.record) == task.fingerprint(root):
+        return Run(task.chapter, task.executed, task.parameters(), fresh=False, seconds=0.0)
+    return None
+
+
+def make_run(task: Task, root: Path, *, progress: bool = True) -> Run:
+    """Run a chapter, and note its fingerprint beside the executed notebook."""
+    now = task.fingerprint(root)
+    task.record.unlink(missing_ok=True)
     started = time.perf_counter()
-    execute_chapter(chapter, executed, values, directory=root)
-    _write(record, json.dumps({"fingerprint": now}))
-    return Run(chapter, executed, parameters, True, time.perf_counter() - started)
+    execute_chapter(task.chapter, task.executed, task.overrides, directory=root, progress=progress)
+    _write(task.record, json.dumps({"fingerprint": now}))
+    return Run(task.chapter, task.executed, task.parameters(), True, time.perf_counter() - started)
+
+
+def _one_by_one(tasks: Sequence[Task], root: Path) -> Iterator[tuple[int, Run]]:
+    for which, task in enumerate(tasks):
+        yield which, make_run(task, root)
+
+
+def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int, Run]]:
+    """Run chapters side by side; in processes, since papermill changes the working directory."""
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
+    try:
+        futures = [pool.submit(make_run, task, root, progress=False) for task in tasks]
+        for future in tqdm(as_completed(futures), "chapters", len(futures), leave=False):
+            yield futures.index(future), future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def archive(root: Path) -> list[Path]:

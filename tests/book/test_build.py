@@ -11,8 +11,8 @@ from gfgd.book.alt_text import missing_alt_text
 from gfgd.book.build import build_book, build_lock, gather, overrides
 from gfgd.book.cli import main
 from gfgd.book.contents import BookError, UsageError, chapters, find_chapter
-from gfgd.book.execute import execute_chapter
-from gfgd.book.runs import Run
+from gfgd.book.execute import ChapterError, execute_chapter
+from gfgd.book.runs import Run, Task, run_chapters
 
 from .conftest import CLAIM, ROOT, write_notebook
 
@@ -40,6 +40,42 @@ def test_build_rebuild_and_edit(book):
     assert not again.html_built
     write_notebook(book / "chapters" / "01_tiny.ipynb", "import matplotlib.pyplot as plt", CLAIM)
     assert build_book(book).html_built
+
+
+MEETING = """\
+import time
+from pathlib import Path
+here, other = Path({here!r}), Path({other!r})
+here.touch()
+deadline = time.monotonic() + 60
+while not other.exists():
+    assert time.monotonic() < deadline, "the other chapter did not run meanwhile"
+    time.sleep(0.01)
+"""
+
+
+def test_chapters_run_side_by_side(book, tmp_path):
+    ends = [str(tmp_path / name) for name in ("a", "b")]
+    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
+    write_notebook(paths[0], MEETING.format(here=ends[0], other=ends[1]), CLAIM)
+    write_notebook(paths[1], MEETING.format(here=ends[1], other=ends[0]))
+    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
+    said: list[str] = []
+    runs = run_chapters(tasks, root=book, jobs=2, say=said.append)
+    assert [(run.chapter, run.fresh) for run in runs] == [(path, True) for path in paths]
+    assert len(runs[0].claims()) == 1
+    assert sorted(line.split(":")[0] for line in said) == ["01_tiny", "02_tiny"]
+
+
+def test_a_failing_chapter_leaves_the_others_runs(book):
+    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
+    write_notebook(paths[1], "raise RuntimeError('no')")
+    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
+    with pytest.raises(ChapterError, match=r"02_tiny: cell .*RuntimeError: no"):
+        run_chapters(tasks, root=book, jobs=2)
+    write_notebook(paths[1], CLAIM)
+    runs = run_chapters(tasks, root=book, jobs=2)
+    assert [run.fresh for run in runs] == [False, True]
 
 
 def test_a_failing_claim_fails_the_command_and_is_named(book, monkeypatch, capsys):

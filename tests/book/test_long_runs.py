@@ -1,0 +1,139 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from gfgd import archive, datasets, gradient_descent, networks
+from gfgd.archive import FLOW, LOOSER_FLOW, descent_name
+from gfgd.book import long_runs
+from gfgd.book.long_runs import Descent, Experiment, Protocol, make_archive
+from gfgd.trajectory import Trajectory
+
+NETWORK = "fully_connected_linear"
+SMALL = Protocol("digits", step_size=1e-2, iterations=20, recordings=4)
+
+
+def make(root: Path, ratios=(1, 2), dtypes=("float64",), protocol=SMALL) -> list[str]:
+    said: list[str] = []
+    make_archive(
+        root, names=[NETWORK], ratios=ratios, dtypes=dtypes, protocol=protocol, say=said.append
+    )
+    return said
+
+
+def made(root: Path) -> archive.Archived:
+    return archive.read(NETWORK, folder=root / "data" / "archive")
+
+
+def test_results_are_those_of_runs_in_one_piece(tmp_path):
+    make(tmp_path, dtypes=("float64", "float32"))
+    found = made(tmp_path)
+    images, labels = datasets.load("digits")
+    runs = {}
+    for dtype in ("float64", "float32"):
+        objective = networks.fully_connected(
+            images, labels, hidden=(50, 50), activation="linear", dtype=getattr(torch, dtype)
+        )
+        for ratio in (1, 2):
+            runs[descent_name(ratio, dtype)] = gradient_descent(
+                objective,
+                objective.initial(1),
+                step_size=1e-2 / ratio,
+                iterations=20 * ratio,
+                record_every=5 * ratio,
+            )
+    assert set(found.runs) == {FLOW, LOOSER_FLOW, *runs}
+    for name, run in runs.items():
+        torch.testing.assert_close(found.loss(name), run.losses.double())
+        torch.testing.assert_close(found.distance_from_start(name), run.distance_from_start())
+        for other, second in runs.items():
+            torch.testing.assert_close(found.distance(name, other), run.distance_to(second))
+    # Euler's method is of first order.
+    ratio = found.distance(descent_name(1)).max() / found.distance(descent_name(2)).max()
+    assert 1.9 < ratio < 2.1
+    assert found.distance(LOOSER_FLOW).max() < 1e-3 * found.distance(descent_name(1)).max()
+    assert found.spectrum is not None and found.spectrum.converged
+    assert found.cost(descent_name(2))["gradients"] == 40 + 4  # one more for each piece
+    assert found.provenance["protocol"]["dataset"] == "digits"
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    protocol = Protocol("digits", step_size=1e-3, iterations=400, recordings=40)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    script = (
+        "from pathlib import Path; from gfgd.book import long_runs\n"
+        "long_runs.CHECKPOINT_SECONDS = 0.0\n"
+        f"long_runs.make_archive(Path({str(killed)!r}), names=[{NETWORK!r}], ratios=[1], "
+        f"dtypes=['float64'], protocol=long_runs.{protocol!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(killed.glob("_build/archive/*/η₀, float64.npz")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list(killed.glob("_build/archive/*/η₀, float64.json"))
+
+    pieces = []
+    advance = Descent.advance
+    monkeypatch.setattr(
+        Descent, "advance", lambda self, *rest: pieces.append(self) or advance(self, *rest)
+    )
+    make(killed, ratios=(1,), protocol=protocol)
+    assert 0 < len(pieces) < 40
+    make(whole, ratios=(1,), protocol=protocol)
+    name = descent_name(1)
+    torch.testing.assert_close(made(killed).loss(name), made(whole).loss(name))
+    torch.testing.assert_close(made(killed).distance(name), made(whole).distance(name))
+    assert made(killed).cost(name)["gradients"] == made(whole).cost(name)["gradients"]
+
+
+def test_only_missing_runs_are_made_and_none_is_lost(tmp_path):
+    assert make(tmp_path) == [f"{NETWORK}, seed 1: 4 runs added"]
+    assert make(tmp_path) == [f"{NETWORK}, seed 1: all is there"]
+    before = made(tmp_path)
+    for path in tmp_path.glob("_build/archive/*/*"):
+        path.unlink()
+    make(tmp_path, ratios=(5,))  # the weights of the first runs are gone: they are made again
+    after = made(tmp_path)
+    assert set(after.runs) == {*before.runs, descent_name(5)}
+    assert after.distance(descent_name(5), descent_name(2)).isfinite().all()
+    torch.testing.assert_close(after.loss(descent_name(2)), before.loss(descent_name(2)))
+
+
+def test_a_run_that_diverges_is_kept_as_such(tmp_path):
+    protocol = Protocol("digits", step_size=1e6, iterations=400, recordings=4)
+    experiment = Experiment(NETWORK, 1, protocol, tmp_path)
+    run = Descent(1, "float64")
+    long_runs._complete(tmp_path, experiment, run)
+    kept = Trajectory.load(experiment.file(run.name))
+    assert kept.status.startswith("diverged")
+    note = json.loads(experiment.file(run.name).with_suffix(".json").read_text())
+    assert note["status"] == kept.status
+    padded = long_runs._distances([kept, kept], 5)
+    assert padded[0, 1, : len(kept.times)].isfinite().all()
+    assert padded[0, 1, len(kept.times) :].isnan().all()
+
+
+def test_what_another_process_makes_is_left_to_it(tmp_path, monkeypatch):
+    make(tmp_path, ratios=(1,))
+    (scratch,) = (tmp_path / "_build" / "archive").iterdir()
+    with FileLock(scratch / ".lock"):
+        assert make(tmp_path) == [f"{NETWORK}, seed 1: another process is making it"]
+
+
+@pytest.mark.parametrize("name", long_runs.ARCHITECTURES)
+def test_every_architecture_can_be_made(name):
+    architecture = long_runs.ARCHITECTURES[name]
+    images = torch.rand(3, 28 * 28, generator=torch.Generator().manual_seed(0))
+    objective = architecture.make(images, torch.tensor([0, 1, 9]), **architecture.arguments)
+    assert objective.gradient(objective.initial(1)).isfinite().all()
