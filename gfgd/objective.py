@@ -6,9 +6,10 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ class Objective:
         """Return f(θ), shape ``(...)``."""
         self._check(point)
         with torch.no_grad():
-            return _total(term(point) for term in self.terms)
+            return _total((term(point),) for term in self.terms)[0]
 
     def gradient(self, point: Tensor) -> Tensor:
         """Return ∇f(θ), shape ``(..., d)``."""
@@ -63,13 +64,14 @@ class Objective:
         """Return f(θ) and ∇f(θ) for the cost of one gradient."""
         self._check(point)
         point = point.detach().requires_grad_()
-        values, gradients = [], []
+
+        def contribution(term: Term) -> tuple[Tensor, ...]:
+            value = term(point)
+            return value.detach(), torch.autograd.grad(value.sum(), point)[0]
+
         with torch.enable_grad():
-            for term in self.terms:
-                value = term(point)
-                gradients.append(torch.autograd.grad(value.sum(), point)[0])
-                values.append(value.detach())
-        return _total(values), _total(gradients)
+            value, gradient = _total(contribution(term) for term in self.terms)
+        return value, gradient
 
     def hessian_vector_product(self, point: Tensor, vector: Tensor) -> Tensor:
         """Return ∇²f(θ) v, shape ``(..., d)``; θ and v broadcast against each other."""
@@ -80,26 +82,28 @@ class Objective:
     ) -> tuple[Tensor, Tensor]:
         """Return ∇f(θ) and ∇²f(θ) v for the cost of one Hessian-vector product."""
         point, vector = self._paired(point, vector)
-        gradients, products = [], []
+
+        def contribution(term: Term) -> tuple[Tensor, ...]:
+            gradient = derivative(term(point), point)
+            product = derivative((gradient * vector).sum(-1), point)
+            return gradient.detach(), product.detach()
+
         with torch.enable_grad():
-            for term in self.terms:
-                gradient = derivative(term(point), point)
-                products.append(derivative((gradient * vector).sum(-1), point).detach())
-                gradients.append(gradient.detach())
-        return _total(gradients), _total(products)
+            gradient, product = _total(contribution(term) for term in self.terms)
+        return gradient, product
 
     def third_derivative(self, point: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return the vector D³f(θ)[u, v], shape ``(..., d)``: ∇_θ ⟨u, ∇²f(θ) v⟩."""
         point, first = self._paired(point, first)
         point, second = self._paired(point, second)
-        contributions = []
+
+        def contribution(term: Term) -> tuple[Tensor, ...]:
+            gradient = derivative(term(point), point)
+            product = derivative((gradient * first).sum(-1), point)
+            return (derivative((product * second).sum(-1), point).detach(),)
+
         with torch.enable_grad():
-            for term in self.terms:
-                gradient = derivative(term(point), point)
-                product = derivative((gradient * first).sum(-1), point)
-                third = derivative((product * second).sum(-1), point)
-                contributions.append(third.detach())
-        return _total(contributions)
+            return _total(contribution(term) for term in self.terms)[0]
 
     def hessian(self, point: Tensor) -> Tensor:
         """Return ∇²f(θ) in full, shape ``(d, d)``, for one θ of shape ``(d,)``.
@@ -313,12 +317,13 @@ def derivative(values: Tensor, point: Tensor) -> Tensor:
     return gradient
 
 
-def _total(parts) -> Tensor:
-    """Sum of one or more tensors, without a pass over the only one."""
-    first, *rest = parts
-    for part in rest:
-        first = first + part
-    return first
+def _total(contributions: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Sum tuples of tensors entry by entry, as they come: only the sums and one tuple are held."""
+
+    def added(sums: tuple[Tensor, ...], one: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(a + b for a, b in zip(sums, one, strict=True))
+
+    return functools.reduce(added, contributions)
 
 
 def _trained(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,5 @@
 import copy
+import gc
 import itertools
 
 import pytest
@@ -82,6 +83,25 @@ def test_terms_add_up():
     torch.testing.assert_close(parts.value(point), whole.value(point))
     torch.testing.assert_close(parts.gradient(point), whole.gradient(point))
     torch.testing.assert_close(parts.hessian(point), whole.hessian(point))
+
+
+@pytest.mark.parametrize(
+    ("method", "vectors"),
+    [("gradient", 0), ("hessian_vector_product", 1), ("third_derivative", 2)],
+)
+def test_memory_does_not_grow_with_the_number_of_terms(method, vectors):
+    dimension, held = 1009, []
+
+    def term(point):
+        alive = (one for one in gc.get_objects() if type(one) is torch.Tensor)
+        held.append(sum(one.shape == (dimension,) for one in alive))
+        return (point.square() * point).sum(-1)
+
+    objective = Objective(*[term] * 12, dimension=dimension)
+    start = torch.ones(dimension, dtype=torch.float64)
+    getattr(objective, method)(start, *[start] * vectors)
+    assert len(held) == 12
+    assert max(held) == max(held[:3])  # the sums so far come after the first
 
 
 def test_a_linear_function_has_no_curvature():
