@@ -6,7 +6,6 @@ import subprocess
 
 import nbformat
 import pytest
-import yaml
 
 from gfgd.book.build import preset_path
 from gfgd.book.contents import chapters
@@ -63,14 +62,6 @@ def test_no_file_names_a_place_on_this_machine():
         text = path.read_text(encoding="utf-8", errors="ignore")
         found = [word for word, allowed in FORBIDDEN.items() if word in text and name != allowed]
         assert not found, f"{name} names {found}"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")))
-def test_workflows_have_least_permissions(path):
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert workflow["permissions"] == {"contents": "read"}
-    for job in workflow["jobs"].values():
-        assert set(job.get("permissions", {})) <= {"pages", "id-token"}
 
 
 def test_changelog_has_this_version():
