@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gfgd import checks
-from gfgd.convolution import largest, multiply, tiled, windows
+from gfgd.convolution import convolve, largest, multiply, tiled, windows
 from gfgd.objective import Objective, Term, unflatten
 
 
@@ -283,18 +283,19 @@ class Convolution:
         height, width = ((r // self.stride + 1) // self.pool for r in room)
         return height, width
 
-    def columns(self, images: Tensor) -> Tensor:
-        """Return the windows that one pooling cell looks at, of images ``(C, H, W, N)``."""
-        if self.padding:
-            images = functional.pad(images, (0, 0, *4 * (self.padding,)))
-        window = self.kernel_size + (self.pool - 1) * self.stride
-        return windows(images, window, self.stride * self.pool)
+    @property
+    def window(self) -> tuple[int, int]:
+        """Side of what one pooling cell looks at, and the step from one cell to the next."""
+        return self.kernel_size + (self.pool - 1) * self.stride, self.stride * self.pool
 
-    def apply(self, weight: Tensor, columns: Tensor) -> Tensor:
-        """Return the pooled convolution, shape ``(O, h·w·N)``, from what `columns` returned."""
-        outputs = multiply(tiled(weight, self.pool, self.stride), columns)
+    def filters(self, weight: Tensor) -> Tensor:
+        """Return the matrix that maps such a window to the outputs that one cell pools."""
+        return tiled(weight, self.pool, self.stride)
+
+    def pooled(self, outputs: Tensor) -> Tensor:
+        """Return the largest output of each cell, shape ``(O, h·w·N)``."""
         if self.pool == 1:
-            return outputs
+            return outputs.flatten(1)
         return largest(outputs.view(self.pool**2, self.channels[1], -1))
 
 
@@ -317,8 +318,9 @@ PADDING = 2
 CHANNELS = (1, 6, 16)
 DENSE_WIDTHS = (120, 84)
 
-#: Samples differentiated at a time where the caller does not say: what a core's cache holds.
-CACHED_SAMPLES = 256
+#: Samples differentiated at a time where the caller does not say: enough to make light of the cost
+#: of an operation, and few enough for a row of windows to stay in a core's cache.
+CACHED_SAMPLES = 500
 #: The windows of the input are kept if they take no more bytes than this, else made each time.
 KEPT_BYTES = 2**29
 
@@ -427,11 +429,11 @@ class Convolutional(Network):
         weights = self.weights(point)
         biases = self.biases(point) or [None] * self.depth
         first, second = self.convolutions
-        hidden = first.apply(weights[0], prepared)
+        hidden = first.pooled(multiply(first.filters(weights[0]), prepared))
         # Activations do not decrease, so that they may follow the pooling: there is less of it.
         hidden = self.activation.apply(_shifted(hidden, biases[0]))
         images = hidden.view(first.channels[1], *first.output_size, -1)
-        hidden = second.apply(weights[1], second.columns(images))
+        hidden = second.pooled(convolve(second.filters(weights[1]), images, *second.window))
         hidden = _shifted(hidden, biases[1]).view(weights[2].shape[1], -1)
         for weight, bias in zip(weights[2:], biases[2:], strict=True):
             hidden = _shifted(weight @ self.activation.apply(hidden), bias)
@@ -440,7 +442,7 @@ class Convolutional(Network):
     def _prepared(self, inputs: Tensor) -> Tensor:
         first = self.convolutions[0]
         images = inputs.reshape(len(inputs), *first.input_size).permute(1, 2, 0)
-        return first.columns(images[None].contiguous())
+        return windows(functional.pad(images[None], (0, 0, *4 * (first.padding,))), *first.window)
 
     def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
         if len(self.inputs) * self._bytes_of_columns() <= KEPT_BYTES:
