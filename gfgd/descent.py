@@ -20,6 +20,7 @@ def gradient_descent(
     iterations: int,
     record_every: int = 1,
     until_loss: float | None = None,
+    update: Callable[[Tensor, Tensor], Tensor] = torch.sub,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Trajectory:
     """Run θ_{k+1} = θ_k − η ∇f(θ_k) and record θ_k and f(θ_k), at the same iterate.
@@ -41,6 +42,9 @@ def gradient_descent(
         Iterates k = 0, record_every, 2·record_every, … are recorded.
     until_loss
         If given, stop once every start's loss is at or below it, and record that iterate.
+    update
+        Maps θ_k and s = η∇f(θ_k) to θ_{k+1}: θ_k − s, rounded to nearest. :mod:`gfgd.rounding`
+        has others.
     progress
         Wraps the range of iterations, as ``tqdm`` does.
 
@@ -72,7 +76,7 @@ def gradient_descent(
             kept.append((k, point.clone(), value))
         if hopeless or reached:
             break
-        point -= step_size * gradient
+        point = update(point, step_size * gradient)
     if not kept:
         raise ValueError("start: the loss there is not finite")
     steps, points, losses = zip(*kept, strict=True)
