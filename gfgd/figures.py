@@ -329,6 +329,49 @@ def staircase(totals: Mapping[str, float], *, xlabel: str, title: str = "") -> F
     return figure
 
 
+def raster(
+    times: ArrayLike,
+    histories: Mapping[str, ArrayLike],
+    rows: Sequence[str],
+    *,
+    xlabel: str = "time t = kη",
+    title: str = "",
+) -> Figure:
+    """Draw when each of several switches is on, in several runs: a bar per run in each row.
+
+    Parameters
+    ----------
+    times
+        Shape ``(T,)``. A switch is drawn from the time at which it is on to the next time.
+    histories
+        Run to whether each switch is on, shape ``(T, R)``.
+    rows
+        What each of the R switches is.
+    """
+    at = _numbers(times)
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.3 * len(rows)))
+    axes = figure.add_subplot()
+    height = 0.8 / len(histories)
+    for place, (label, history) in enumerate(histories.items()):
+        padded = np.pad(_numbers(history).astype(int), ((1, 1), (0, 0)))
+        change = np.diff(padded, axis=0)
+        for row in range(len(rows)):
+            begin, end = np.nonzero(change[:, row] > 0)[0], np.nonzero(change[:, row] < 0)[0]
+            lasted = at[np.minimum(end, len(at) - 1)] - at[begin]
+            axes.broken_barh(
+                np.stack([at[begin], lasted], axis=1),
+                (row - 0.4 + place * height, height),
+                color=COLOURS[place],
+                label=label if row == 0 else None,
+            )
+    axes.set(xlabel=xlabel, title=title, yticks=range(len(rows)), yticklabels=rows)
+    axes.set_xlim(at[0], at[-1])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    _common_legend(figure, columns=len(histories))
+    return figure
+
+
 def matrices(entries: Mapping[str, ArrayLike], *, label: str, columns: int = 3) -> Figure:
     """Draw matrices as coloured squares on one scale, symmetric about 0; NaN is left grey.
 

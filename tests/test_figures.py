@@ -181,3 +181,17 @@ def test_small_multiples_may_be_logarithmic_in_time_with_broad_lines():
     seen, said = figure.axes[0].get_lines()
     assert seen.get_linewidth() > 2 * said.get_linewidth()
     assert seen.get_zorder() < said.get_zorder()
+
+
+def test_raster_has_a_bar_where_a_switch_is_on():
+    times = [0.0, 1.0, 2.0, 3.0]
+    first = [[True, False], [True, True], [False, True], [False, True]]
+    second = [[False, True], [False, False], [True, True], [False, False]]
+    figure = figures.raster(times, {"a": first, "b": second}, ["image 3", "image 7"])
+    bars = [
+        [tuple(path.get_extents().intervalx) for path in collection.get_paths()]
+        for collection in figure.axes[0].collections
+    ]
+    assert bars == [[(0, 2)], [(1, 3)], [(2, 3)], [(0, 1), (2, 3)]]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["image 3", "image 7"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
