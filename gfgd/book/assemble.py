@@ -9,13 +9,15 @@ from pathlib import Path
 
 import nbformat
 
+from gfgd.book.citation import cite_this
 from gfgd.book.contents import documents, title
+from gfgd.book.downloads import configuration
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
 from gfgd.book.runs import Run
 
-SETTINGS = ("_config.yml", "_toc.yml", "references.bib")
+SETTINGS = ("_toc.yml", "references.bib")
 
 
 def assemble(root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[Gathered]) -> None:
@@ -51,6 +53,8 @@ def _generated(root: Path, runs: list[Run], gathered: list[Gathered]) -> dict[st
     }
     claims = json.dumps([entry.to_json() for entry in gathered], indent=1, ensure_ascii=False)
     pages = {
+        "_config.yml": configuration(root),
+        "_generated/cite.md": cite_this(root),
         "what_holds.md": what_holds(gathered),
         "parameters.md": parameters_page(chapters),
         "_extra/claims.json": claims + "\n",

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from gfgd.book.assemble import assemble
 from gfgd.book.contents import BookError, absent_pages, chapters, title
+from gfgd.book.downloads import add_downloads
 from gfgd.book.html import build_html
 from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
@@ -83,7 +84,13 @@ def build_book(
         assemble(root, source, runs, gathered)
         _write_claims(root, gathered)
         html = root / "_build" / "html"
-        built = build_html(source, root / "_build" / "jupyter-book", html)
+        built = build_html(
+            source,
+            root / "_build" / "jupyter-book",
+            html,
+            library=root / "gfgd",
+            finish=lambda pages: add_downloads(root, pages),
+        )
     return Book(html / "index.html", tuple(runs), tuple(gathered), built)
 
 

@@ -52,10 +52,10 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def tree_fingerprint(root: Path) -> str:
-    """Return the SHA-256 of every file under a folder, names and contents."""
+def tree_fingerprint(root: Path, pattern: str = "*") -> str:
+    """Return the SHA-256 of every file of that pattern under a folder, names and contents."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    for path in sorted(path for path in root.rglob(pattern) if path.is_file()):
         _add(digest, path.relative_to(root).as_posix(), path.read_bytes())
     return digest.hexdigest()
 

@@ -7,6 +7,7 @@ its final name only when all of it is right.
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gfgd.book.alt_text import missing_alt_text
@@ -14,7 +15,9 @@ from gfgd.book.contents import BookError
 from gfgd.book.fingerprint import tree_fingerprint
 
 
-def build_html(source: Path, work: Path, html: Path) -> bool:
+def build_html(
+    source: Path, work: Path, html: Path, *, library: Path, finish: Callable[[Path], None]
+) -> bool:
     """Build the HTML of a source tree, unless it is there already; return whether it was built.
 
     Parameters
@@ -25,6 +28,10 @@ def build_html(source: Path, work: Path, html: Path) -> bool:
         jupyter-book's own folder, kept so that the next build does only what has changed.
     html
         The result.
+    library
+        The folder of the library, whose docstrings are on its pages too.
+    finish
+        Is given the folder of new pages before it appears under its final name.
 
     Raises
     ------
@@ -32,7 +39,7 @@ def build_html(source: Path, work: Path, html: Path) -> bool:
         If jupyter-book fails or warns, or a picture has no alt text.
     """
     record = html.with_name(html.name + ".sha256")
-    now = tree_fingerprint(source)
+    now = tree_fingerprint(source) + tree_fingerprint(library, "*.py")
     if (html / "index.html").is_file() and record.is_file() and record.read_text() == now:
         return False
     _forget_if_files_changed(source, work)
@@ -44,7 +51,7 @@ def build_html(source: Path, work: Path, html: Path) -> bool:
         # The next build must see every warning again, so nothing may count as done.
         shutil.rmtree(work, ignore_errors=True)
         raise
-    _replace(work / "_build" / "html", html)
+    _replace(work / "_build" / "html", html, finish)
     record.write_text(now)
     return True
 
@@ -54,7 +61,8 @@ _MAIN = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 
 
 def _jupyter_book(source: Path, work: Path) -> None:
-    command = [sys.executable, "-c", _MAIN, "build", str(source)]
+    # torch, imported for the docstrings, warns of itself when Sphinx goes through all objects.
+    command = [sys.executable, "-W", "ignore::FutureWarning", "-c", _MAIN, "build", str(source)]
     command += ["--path-output", str(work), "-W", "--keep-going", "-q"]
     # Its standard output only names its own folders; warnings and errors go to standard error.
     none = subprocess.DEVNULL
@@ -81,13 +89,14 @@ def _forget_if_files_changed(source: Path, work: Path) -> None:
     memory.write_text(now, encoding="utf-8")
 
 
-def _replace(new: Path, final: Path) -> None:
-    """Put a copy of a folder in the place of another, whole or not at all."""
+def _replace(new: Path, final: Path, finish: Callable[[Path], None]) -> None:
+    """Put a finished copy of a folder in the place of another, whole or not at all."""
     staged = final.with_name(f".{final.name}.new")
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(staged, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(new, staged, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo"))
+    finish(staged)
     if final.exists():
         final.replace(old)
     staged.replace(final)
