@@ -1,8 +1,8 @@
 """The pipeline that makes the book, apart from the mathematics.
 
-A chapter needs two names of it: ``from gfgd.book import claim, report``.
+A chapter needs three names of it at most: ``from gfgd.book import claim, record, report``.
 """
 
-from gfgd.book.claims import Claim, claim, report
+from gfgd.book.claims import Claim, claim, record, report
 
-__all__ = ["Claim", "claim", "report"]
+__all__ = ["Claim", "claim", "record", "report"]

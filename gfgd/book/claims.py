@@ -14,6 +14,7 @@ from typing import Any, Literal
 from IPython.display import Markdown, display
 
 MIME_TYPE = "application/vnd.gfgd.claim+json"
+RECORD_TYPE = "application/vnd.gfgd.record+json"
 KINDS = ("measured", "proved")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -44,11 +45,7 @@ class Claim:
     dataset: str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"name = {self.name!r}: must be lower-case words joined by hyphens, "
-                "such as 'flow-matches-descent'"
-            )
+        _check_name(self.name)
         if self.kind not in KINDS:
             raise ValueError(f"kind = {self.kind!r}: must be one of {KINDS}")
         object.__setattr__(self, "measured", _number("measured", self.measured))
@@ -179,9 +176,42 @@ def claim(
     return stated
 
 
+def record(name: str, value: float) -> None:
+    """Show a number that is no claim, and leave it as a structured output for sweeps to gather.
+
+    Parameters
+    ----------
+    name
+        Lower-case words joined by hyphens. A name recorded again in the same run replaces its
+        value.
+    value
+        Anything that ``float()`` takes.
+
+    Raises
+    ------
+    ValueError
+        For a malformed name, or a value that is no number.
+    """
+    _check_name(name)
+    number = _number("value", value)
+    bundle = {
+        RECORD_TYPE: {"name": name, "value": _jsonable(number)},
+        "text/plain": f"{name}: {number:.6g}",
+    }
+    display(bundle, raw=True)
+
+
 def report(markdown_text: str) -> None:
     """Show Markdown text, so that the numbers in a chapter's prose come from the run itself."""
     display(Markdown(markdown_text))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"name = {name!r}: must be lower-case words joined by hyphens, "
+            "such as 'flow-matches-descent'"
+        )
 
 
 def _number(name: str, value: Any) -> float:

@@ -24,7 +24,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from gfgd.book.claims import MIME_TYPE, Claim
+from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
 from gfgd.book.parameters import ParameterError, read_parameters, validate
 
 PROVENANCE_TAG = "provenance"
@@ -105,13 +105,21 @@ def execute_chapter(
 
 def read_claims(notebook: nbformat.NotebookNode) -> tuple[Claim, ...]:
     """Return the claims that an executed notebook holds, in its order."""
-    bundles = (
-        output["data"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if MIME_TYPE in output.get("data", {})
-    )
-    return tuple(Claim.from_json(_mapping(bundle[MIME_TYPE])) for bundle in bundles)
+    return tuple(Claim.from_json(fields) for fields in _outputs(notebook, MIME_TYPE))
+
+
+def read_records(notebook: nbformat.NotebookNode) -> dict[str, float]:
+    """Return the numbers that an executed notebook has recorded, by name, in its order."""
+    found = _outputs(notebook, RECORD_TYPE)
+    return {fields["name"]: float(fields["value"]) for fields in found}
+
+
+def _outputs(notebook: nbformat.NotebookNode, mime_type: str) -> Iterator[dict[str, Any]]:
+    """Yield what the outputs of one kind hold, in the notebook's order."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if mime_type in output.get("data", {}):
+                yield _mapping(output["data"][mime_type])
 
 
 def _mapping(stored: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 from IPython.core.formatters import format_display_data
 from IPython.utils.capture import capture_output
 
-from gfgd.book import Claim, claim, report
-from gfgd.book.claims import MIME_TYPE
+from gfgd.book import Claim, claim, record, report
+from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
 
 
 def made(measured=0.5, **criterion):
@@ -92,3 +92,22 @@ def test_plain_capture_does_not_need_a_notebook():
     with capture_output() as captured:
         report("text")
     assert captured.outputs or captured.stdout
+
+
+@pytest.mark.parametrize(("value", "stored"), [(2, 2.0), (math.inf, "inf")])
+def test_a_recorded_number(monkeypatch, value, stored):
+    shown = []
+    monkeypatch.setattr("gfgd.book.claims.display", lambda data, **_: shown.append(data))
+    record("largest-step", value)
+    (bundle,) = shown
+    assert json.loads(json.dumps(bundle[RECORD_TYPE], allow_nan=False)) == {
+        "name": "largest-step",
+        "value": stored,
+    }
+    assert bundle["text/plain"].startswith("largest-step: ")
+
+
+@pytest.mark.parametrize(("name", "value"), [("No Slug", 1.0), ("steps", "many"), ("steps", [1])])
+def test_a_malformed_record_is_refused(name, value):
+    with pytest.raises(ValueError, match=r"name|value"):
+        record(name, value)

@@ -3,7 +3,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from gfgd.book.execute import ChapterError, execute_chapter
+from gfgd.book.execute import ChapterError, execute_chapter, read_records
 from gfgd.book.parameters import ParameterError
 
 from .conftest import CLAIM, write_notebook
@@ -59,10 +59,16 @@ def test_a_run_leaves_nothing_and_works_where_it_is_told_to(tmp_path, monkeypatc
     (tmp_path / "private").mkdir()
     there = tmp_path / "there"
     there.mkdir()
-    path = write_notebook(tmp_path / "04_where.ipynb", "import os\nprint(os.getcwd())")
+    path = write_notebook(
+        tmp_path / "04_where.ipynb",
+        "import os\nprint(os.getcwd())",
+        "from gfgd.book import record\nrecord('a', 1)\nrecord('b', float('nan'))\nrecord('a', 2)",
+    )
     before = Path.cwd()
     done = execute_chapter(path, tmp_path / "out.ipynb", {}, directory=there, progress=False)
-    (output,) = nbformat.read(done.path, as_version=4).cells[3].outputs
+    executed = nbformat.read(done.path, as_version=4)
+    (output,) = executed.cells[3].outputs
+    assert str(read_records(executed)) == "{'a': 2.0, 'b': nan}"
     assert Path(output["text"].strip()).resolve() == there.resolve()
     assert Path.cwd() == before
     assert not list(there.iterdir()) and not list((tmp_path / "private").iterdir())
