@@ -359,7 +359,7 @@ def raster(
             begin, end = np.nonzero(change[:, row] > 0)[0], np.nonzero(change[:, row] < 0)[0]
             lasted = at[np.minimum(end, len(at) - 1)] - at[begin]
             axes.broken_barh(
-                np.stack([at[begin], lasted], axis=1),
+                list(zip(at[begin].tolist(), lasted.tolist(), strict=True)),
                 (row - 0.4 + place * height, height),
                 color=COLOURS[place],
                 label=label if row == 0 else None,

@@ -27,6 +27,9 @@ from gfgd.trajectory import Trajectory
 #: What a flow can do at a kink, by the signs of the normal velocities on the two sides.
 KINDS = ("switches on", "switches off", "slides", "branches")
 
+#: A gate decides about a distance if its jump, times the time left, is this share of it or more.
+PARTING_MATTERS = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class Kinks:
@@ -91,6 +94,16 @@ def saltation(velocity_before: Tensor, velocity_after: Tensor) -> Tensor:
     is above 1 at concave kinks, below 1 at convex ones, and unbounded as v_before → 0.
     """
     return velocity_after / velocity_before
+
+
+def unit_input(network: FullyConnected, point: Tensor, sample: int, column: int) -> Tensor:
+    """Return z_ij(θ) of one gate, shape ``(...)``, differentiable; for any activation."""
+    layer, unit = layer_and_unit(network, column)
+    weights = network.weights(point)
+    entering = network.inputs[sample].to(point.dtype)
+    for weight in weights[: layer - 1]:
+        entering = network.activation.apply((weight @ entering[..., None])[..., 0])
+    return (weights[layer - 1][..., unit, :] * entering).sum(-1)
 
 
 def gates(network: FullyConnected, point: Tensor) -> Tensor:
@@ -245,6 +258,28 @@ def partings(
             jump = float(on.jumps[where])
             found.append(Parting(difference, rises, falls, jump, left_is_on))
     return found
+
+
+def deciding_parting(
+    partings: Sequence[Parting], distance: Tensor, times: Tensor
+) -> Parting | None:
+    """Return the earliest parting that matters for the distance of two runs at the end, or None.
+
+    A parting adds about its jump times the time left. It matters if that is at least
+    `PARTING_MATTERS` of the distance at the last time.
+
+    Parameters
+    ----------
+    partings
+        As :func:`partings` returns them.
+    distance, times
+        The distance of the two runs at the recorded times, and these, shape ``(T,)``.
+    """
+    for parting in partings:
+        left = float(times[-1] - times[parting.difference.first])
+        if parting.jump * left >= PARTING_MATTERS * float(distance[-1]):
+            return parting
+    return None
 
 
 def _first_stretch(flags: Sequence[bool], at_least: int) -> tuple[int, int]:

@@ -21,17 +21,24 @@ def on_the_kink(activation="relu", sample=3, column=7, seed=2):
 
 
 def unit_input(objective, sample, column):
-    """Return z_ij(θ), written out on its own."""
-    layer, unit = gates.layer_and_unit(objective, column)
+    """Return z_ij(θ) as an objective."""
+    return Objective(
+        lambda point: gates.unit_input(objective, point, sample, column),
+        dimension=objective.dimension,
+    )
 
-    def value(point):
-        weights = objective.weights(point)
-        entering = objective.inputs[sample]
-        for weight in weights[: layer - 1]:
-            entering = objective.activation.apply(weight @ entering)
-        return weights[layer - 1][unit] @ entering
 
-    return Objective(value, dimension=objective.dimension)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_unit_input_written_out(activation):
+    objective = small_network(activation, hidden=(5, 4, 3))
+    points = torch.stack([objective.initial(seed) for seed in (1, 2)])
+    for column, layer, unit in ((2, 1, 2), (6, 2, 1), (11, 3, 2)):
+        found = gates.unit_input(objective, points, 3, column)
+        for value, point in zip(found, points, strict=True):
+            weights, h = objective.weights(point), objective.inputs[3]
+            for weight in weights[: layer - 1]:
+                h = objective.activation.apply(weight @ h)
+            torch.testing.assert_close(value, weights[layer - 1][unit] @ h)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
@@ -171,6 +178,15 @@ def test_runs_part_at_a_kink_that_branches():
     # The distance grows at the rate of the jump, however near the two starts are.
     assert float(above.distance_to(below)[-1] / above.times[-1]) == pytest.approx(jump, rel=0.1)
     assert not gates.partings(objective, below, above, at_least=20)[0].left_is_on
+
+
+def test_the_deciding_parting_is_the_first_that_explains_the_distance():
+    times = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    distance = torch.tensor([0.0, 0.01, 0.5, 1.0])
+    small = gates.Parting(gates.Difference(0, 1, 1, 2), 1.0, -1.0, 0.01, True)
+    large = gates.Parting(gates.Difference(3, 2, 2, 2), 1.0, -1.0, 0.5, False)
+    assert gates.deciding_parting([small, large], distance, times) is large
+    assert gates.deciding_parting([small], distance, times) is None
 
 
 def test_runs_meet_again_at_a_kink_that_slides():
