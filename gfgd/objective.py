@@ -294,6 +294,36 @@ def _relative(error: Tensor, size: Tensor) -> float:
     return float(error / size) if size > 0 else float(error)
 
 
+#: Operations whose first derivative jumps, by the beginning of their names in autograd's graph.
+KINKED = (
+    *("Abs", "AdaptiveMaxPool", "Amax", "Amin", "Clamp", "FractionalMaxPool", "Hard", "Kthvalue"),
+    *("LeakyRelu", "Max", "Median", "Min", "Multilabel", "MultiMargin", "Nanmedian", "Prelu"),
+    *("Relu", "Rrelu", "Sort", "Softshrink", "Threshold", "Topk"),
+)
+
+
+def kinked_operations(objective: Objective, point: Tensor) -> tuple[str, ...]:
+    """Return the operations with kinks, such as ``Relu``, that f(θ) is computed with.
+
+    They are looked for in autograd's graph, so that it does not matter how they are written. An
+    empty result is no proof of smoothness: ``torch.where`` can join anything, a norm has its kink
+    at 0, and ELU, SELU and Huber's loss are not looked for, of which only SELU has a kink.
+    """
+    point = point.detach().requires_grad_()
+    with torch.enable_grad():
+        waiting = [term(point).grad_fn for term in objective.terms]
+    seen, found = set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [child for child, _ in node.next_functions]
+        name = node.name().removesuffix("Backward0").removesuffix("Backward1")
+        found |= {name} if name.startswith(KINKED) else set()
+    return tuple(sorted(found))
+
+
 def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     """Cut θ of shape ``(..., d)`` into tensors of shapes ``(..., *shape)``, in order."""
     sizes = [torch.Size(shape).numel() for shape in shapes]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gfgd import networks
-from gfgd.objective import Objective, check_derivatives, unflatten
+from gfgd.objective import Objective, check_derivatives, kinked_operations, unflatten
 from tests.problems import quadratic, quartic, small_network
 
 
@@ -366,6 +366,29 @@ def test_wrong_derivatives_fail_the_check():
     assert min(errors.symmetry, errors.curvature) > 0.1
     with pytest.raises(ValueError, match="float64"):
         check_derivatives(skew, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (torch.relu, "Relu"),
+        (lambda x: x.clamp(min=0), "Clamp"),
+        (lambda x: torch.nn.functional.max_pool1d(x[None], 2), "MaxPool"),
+        (lambda x: x.amax(0), "Amax"),
+        (torch.abs, "Abs"),
+        (torch.nn.functional.hardtanh, "Hardtanh"),
+    ],
+)
+def test_kinks_are_found_in_the_graph(operation, name):
+    point = torch.randn(6, dtype=torch.float64)
+    smooth = Objective(lambda p: torch.tanh(p).logsumexp(-1), dimension=6)
+    assert kinked_operations(smooth, point) == ()
+    kinked = Objective(
+        smooth.terms[0], lambda p: operation(p.sin().reshape(2, 3)).sum(), dimension=6
+    )
+    (found,) = kinked_operations(kinked, point)
+    assert found.startswith(name)
+    assert kinked_operations(small_network("relu"), small_network("relu").initial(0)) == ("Relu",)
 
 
 def test_unflatten_keeps_the_batch():

@@ -21,6 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+#: Losses that have a short name.
+LOSSES = {
+    "cross_entropy": "torch.nn.functional:cross_entropy",
+    "mse": "torch.nn.functional:mse_loss",
+}
+
 
 def load_function(path: str, argument: str = "path") -> Callable[..., Any]:
     """Return the function (or class) that an import path names. The module's code runs.
@@ -114,6 +120,20 @@ def make_data(path: str, *, seed: int) -> tuple[Tensor, Tensor]:
             "the first dimension, the samples, must be the same"
         )
     return inputs, targets
+
+
+def load_loss(name: str) -> Callable[..., Any]:
+    """Return a loss, which maps outputs and targets to one number, by name or import path.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a key of `LOSSES` nor an import path that `load_function` can load.
+    """
+    if ":" not in name and name not in LOSSES:
+        known = ", ".join(repr(key) for key in LOSSES)
+        raise ValueError(f"loss = {name!r}: must be {known}, or package.module:function")
+    return load_function(LOSSES.get(name, name), "loss")
 
 
 def _from_name(name: str, said: str) -> ModuleType:

@@ -1,12 +1,18 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 
-from gfgd.book.importing import load_function, make_data, make_network
+from gfgd.book.execute import execute_chapter
+from gfgd.book.importing import load_function, load_loss, make_data, make_network
+from gfgd.book.parameters import ParameterError, validate
+
+CHAPTER = Path(__file__).parents[2] / "chapters" / "15_your_network.ipynb"
 
 GOOD = """
 import torch
@@ -149,6 +155,13 @@ def test_data_that_are_none(folder, value, message):
         make_data(f"{name}:make", seed=0)
 
 
+def test_losses_by_name_and_by_path():
+    assert load_loss("mse") is torch.nn.functional.mse_loss
+    assert load_loss("torch.nn.functional:huber_loss") is torch.nn.functional.huber_loss
+    with pytest.raises(ValueError, match="loss = 'crossentropy': must be 'cross_entropy', 'mse'"):
+        load_loss("crossentropy")
+
+
 def test_the_installed_command_finds_modules_of_the_working_directory(folder):
     """A console script has its own folder on the path, not the one that it is called in."""
     place, stem = folder
@@ -161,3 +174,31 @@ def test_the_installed_command_finds_modules_of_the_working_directory(folder):
         [sys.executable, "-c", code, str(place)], cwd=place, capture_output=True, text=True
     )
     assert "Linear(in_features=2, out_features=4" in done.stdout, done.stderr
+
+
+def test_the_chapter_refuses_what_it_cannot_load_before_it_runs(folder):
+    _, stem = folder
+    typed = validate(CHAPTER, {"network": f"{stem}:make_network", "data": f"{stem}.py:make_data"})
+    assert typed["network"] == f"{stem}:make_network"
+    with pytest.raises(ParameterError, match=r"data = .*did you mean make_data"):
+        validate(CHAPTER, {"network": f"{stem}:make_network", "data": f"{stem}:make_dat"})
+    with pytest.raises(ParameterError, match="there is no module 'absent_module'"):
+        validate(CHAPTER, {"network": "absent_module:make"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "mixed"])
+def test_the_chapter_runs_on_a_module_of_the_working_directory(folder, dtype):
+    place, stem = folder
+    small = {"iterations": 20, "recordings": 10, "spectrum_times": 5, "dtype": dtype}
+    own = {"network": f"{stem}:make_network", "data": f"{stem}:make_data"}
+    done = execute_chapter(CHAPTER, place / "out.ipynb", own | small)
+    assert done.claims == ()  # claims are about the example network only
+    cells = nbformat.read(done.path, as_version=4).cells
+    shown = "".join(
+        output["data"]["text/markdown"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    )
+    assert "keeps the distance" in shown
