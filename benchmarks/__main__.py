@@ -2,100 +2,141 @@
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import json
+import os
+import platform
+import re
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import scipy
 import torch
+from torch import Tensor
 
-from gfgd import datasets, gradient_descent, gradient_flow, networks, spectrum_along
+from benchmarks.accuracy import accuracy
+from benchmarks.convolution import convolution
+from benchmarks.descent import descent
+from benchmarks.measure import Measured, Table, summary, text
+from benchmarks.memory import memory
+from benchmarks.scaling import scaling
+from benchmarks.spectrum import spectrum
+from gfgd import datasets
 
-ROUNDS = 9
+DATASET = "mnist_subset"
+RESULTS = Path("_build/benchmarks.json")
 
-
-def main() -> None:
-    """Print the tables."""
-    name = "mnist_subset"
-    images, labels = datasets.load(name)
-    print(f"{name}, 784-50-50-10, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n")
-    descent_iteration(images, labels)
-    flow_accuracy(images, labels)
-
-
-def descent_iteration(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Time one iteration of GD against the matrix products that it cannot do without."""
-    print("One GD iteration over its bare matrix products (forward, backward), ReLU:")
-    for dtype in (torch.float32, torch.float64):
-        objective = networks.fully_connected(images, labels, hidden=(50, 50), dtype=dtype)
-        start = objective.initial(1)
-        products = bare_products(objective, start)
-        run = partial(
-            gradient_descent, objective, start, step_size=1e-3, iterations=99, record_every=99
-        )
-        pairs = [(timed(run), timed(products)) for _ in range(ROUNDS)]
-        ratios = [whole / bare for whole, bare in pairs]
-        print(
-            f"  {dtype!s:14} ratio {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f}), "
-            f"{10 * statistics.median(whole for whole, _ in pairs):.2f} ms an iteration"
-        )
+Part = Callable[[Tensor, Tensor, int], Table]
 
 
-def bare_products(objective: networks.FullyConnected, start: torch.Tensor) -> Callable[[], None]:
-    """Return a function that does the matrix products of 100 gradients and nothing else."""
-    first, second, third = objective.weights(start)
-    inputs = objective.inputs
-    hidden = torch.randn(len(inputs), 50).to(inputs)
-    outputs = torch.randn(len(inputs), 10).to(inputs)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables of the parts that were asked for, then all ratios; write them as JSON."""
+    options = parsed(arguments)
+    images, labels = datasets.load(DATASET)
+    found: dict[str, Any] = {**circumstances(), "rounds": options.rounds, "tables": []}
+    print("\n".join(f"{name}: {value}" for name, value in found.items() if name != "tables"))
+    measured: list[Measured] = []
+    for letter in options.parts or PARTS:
+        for part in PARTS[letter]:
+            if part is accuracy:
+                part = partial(accuracy, live=options.live)
+            begun = time.perf_counter()
+            table = part(images, labels, options.rounds)
+            seconds = round(time.perf_counter() - begun, 1)
+            print(f"\n{text(table)}\n  [{seconds} s]", flush=True)
+            found["tables"].append({**asdict(table), "part": letter, "seconds": seconds})
+            measured += table.measured
+    print(f"\nRatios, medians of the rounds with quartiles\n{summary(measured)}")
+    print(f"\n{write(found, RESULTS)}")
 
-    def products() -> None:
-        for _ in range(100):
-            a = inputs @ first.T
-            b = a @ second.T
-            _ = b @ third.T
-            _ = outputs @ third, outputs.T @ b
-            _ = hidden @ second, hidden.T @ a
-            _ = hidden.T @ inputs
 
-    return products
-
-
-def flow_accuracy(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Compare the flow, and GD, with a reference of order 8 at rtol 1e-10, to T = 10."""
-    print("\nGF on the linear network, T = 10, against an order-8 reference at rtol 1e-10:")
-    objective = networks.fully_connected(images, labels, hidden=(50, 50), activation="linear")
-    start = objective.initial(1)
-    times = 0.1 * torch.arange(101, dtype=torch.float64)
-    reference = gradient_flow(
-        objective, start, times, method="dopri8", rtol=1e-10, atol=1e-12, estimate_error=False
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        help="a: accuracy of the flow, b: descent, c: spectrum, d: convolution, e: scaling and "
+        "memory; all if none is named",
     )
-    print(f"  reference: {reference.counts['gradients']} gradients")
-    flow = gradient_flow(objective, start, times)
-    print(
-        f"  gradient_flow: {flow.counts['gradients']} gradients "
-        f"(+ {flow.counts['estimate_gradients']} for the estimate), true error "
-        f"{flow.distance_to(reference).max():.1e}, estimated {flow.error.max():.1e}"
+    parser.add_argument("--rounds", type=int, default=9, help="how often timings are repeated")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="for a, run GD at η₀/20, which takes minutes, in place of reading the archive",
     )
-    for ratio in (1, 2):
-        descent = gradient_descent(
-            objective,
-            start,
-            step_size=1e-3 / ratio,
-            iterations=10_000 * ratio,
-            record_every=100 * ratio,
-        )
-        distance = descent.distance_to(reference).max()
-        print(f"  GD, 0.001/{ratio}: {10_000 * ratio} gradients, distance {distance:.2e}")
-    found = spectrum_along(objective, flow.at(times[::2]))
-    print(f"  λmin and λmax at 51 times: {int(found.products.sum())} Hessian-vector products")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}: choose from {' '.join(PARTS)}")
+    if options.rounds < 2:
+        parser.error(f"--rounds {options.rounds}: quartiles need at least 2")
+    return options
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    before = time.perf_counter()
-    function()
-    return time.perf_counter() - before
+def convolutional(images: Tensor, labels: Tensor, rounds: int) -> Table:
+    """Return the table of convolutional networks, against PyTorch's own layers."""
+    heading, *rows = convolution(images, labels, rounds)
+    return Table(
+        "(d) A gradient of the convolutional networks, against torch.nn.Conv2d",
+        heading,
+        rows,
+        [
+            Measured(
+                f"(d) seconds of a gradient, {network}, {dtype}: torch.nn.Conv2d / here",
+                *map(float, re.findall(r"[\d.]+", faster)),
+                at_least=1.5,
+            )
+            for network, dtype, faster, *_ in rows
+        ],
+    )
+
+
+PARTS: dict[str, tuple[Part, ...]] = {
+    "a": (accuracy,),
+    "b": (descent,),
+    "c": (spectrum,),
+    "d": (convolutional,),
+    "e": (scaling, memory),
+}
+
+
+def circumstances() -> dict[str, Any]:
+    """Return the date, the machine and the versions."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{platform.system()}, {processor()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
+        f"SciPy {scipy.__version__}",
+        "data": DATASET,
+    }
+
+
+def processor() -> str:
+    """Return the processor's model where it is known, else its architecture."""
+    listed = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", listed.read_text()) if listed.exists() else []
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def write(found: dict[str, Any], path: Path) -> Path:
+    """Write the results as JSON, whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(found, file, indent=1, ensure_ascii=False)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+    return path
 
 
 if __name__ == "__main__":
