@@ -19,11 +19,21 @@ Field = Callable[[float, Tensor], Tensor]
 
 #: Adaptive explicit Runge–Kutta pairs (torchdiffeq's names) and their orders.
 ADAPTIVE_METHODS = {"dopri8": 8, "dopri5": 5, "bosh3": 3, "adaptive_heun": 2}
+#: Its interpolant is as accurate as its steps; the others step onto the requested times.
+INTERPOLATING = "dopri5"
 #: Methods with a fixed step (torchdiffeq's names) and their orders.
 FIXED_METHODS = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 
 #: The second integration, which estimates the error, runs at tolerances this much looser.
 LOOSENING = 10.0
+#: Operations whose derivative jumps, by how PyTorch's names of their derivatives begin.
+KINKED = (
+    *("Relu", "LeakyRelu", "Prelu", "Rrelu", "Threshold", "Abs", "L1Loss", "Clamp", "Median"),
+    *("Hardtanh", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Sort", "Topk"),
+    *("Max", "Min", "Amax", "Amin", "AdaptiveMax", "FractionalMax", "_Largest"),
+)
+#: torchdiffeq never makes a rejected step smaller than this part of itself.
+LEAST_SHRINKAGE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +42,9 @@ class Solution:
 
     `times` (T,), `states` (T, ..., d), `counts` (``evaluations``, ``accepted_steps``,
     ``rejected_steps``, and ``estimate_evaluations`` for the second integration that gave
-    the estimate), `status` (``"completed"``, or why it stopped early) and `error`
-    (T, ...), the estimated Euclidean error, or None.
+    the estimate), `status` (``"completed"``, or why it stopped early), `error` (T, ...), the
+    estimated Euclidean error, or None, and `error_doubt`, what speaks against the estimate, or
+    None.
     """
 
     times: Tensor
@@ -41,6 +52,7 @@ class Solution:
     counts: dict[str, int] = field(default_factory=dict)
     status: str = COMPLETED
     error: Tensor | None = None
+    error_doubt: str | None = None
 
 
 def gradient_flow(
@@ -72,9 +84,8 @@ def gradient_flow(
         divided by atol + rtol |θ_i|, is at most 1. They do not bound the distance from the
         exact flow: `error` estimates that.
     estimate_error
-        Integrate a second time at tolerances 10 times looser. The distance between the two
-        is the result's `error`. It estimates the error of the *looser* run, so on a smooth
-        objective it overstates that of the returned one, about 10 times.
+        Integrate a second time at tolerances 10 times looser. The largest distance between
+        the two up to a time is the result's `error` then; see the notes.
     max_gradients
         Stop, with a status that says so, when an integration has used that many.
 
@@ -91,9 +102,35 @@ def gradient_flow(
 
     Notes
     -----
-    Where the gradient jumps (ReLU networks), error estimates of Runge–Kutta pairs lose
-    their theory: both integrations may miss the same switch. There, treat `error` as a
-    lower bound and compare with another method.
+    On a smooth objective ten times tighter tolerances make the error about ten times smaller.
+    The distance between the two runs is then nearly the error of the looser one, and overstates
+    that of the returned one about 10 times; it covers it as long as tightening at least halves
+    the error. At a single early time the two errors can be alike by chance; the largest value of
+    `error` is what to go by.
+
+    Where the gradient jumps (ReLU networks) nothing of the kind holds. A flow may pass so near
+    to a place where a unit switches that both runs miss the same switch and agree on the wrong
+    branch, and no comparison of runs can tell. So `error` carries no promise there, and
+    `error_doubt` says so. It is set
+
+    * where PyTorch's record of how f is computed has an operation of `KINKED` in it, such as
+      ReLU or max-pooling;
+
+    or where the step control behaved as it cannot on a smooth field (which is all that
+    :func:`integrate` can look at):
+
+    * a step was rejected three times in a row. A step of a pair whose estimated error is
+      E ≈ C h^q is repeated with 0.9 E^(−1/q) h, which must do; across a jump E ≈ C h, and it does
+      not (compare Gear & Østerby 1984);
+    * the tighter run took more than 10^(2/q) times as many steps as the looser one, where
+      10^(1/q) times are enough: jumps, not C h^q, set the steps;
+    * most steps of the tighter run ended at requested times, so that both runs may have taken
+      the same steps and agree too well;
+    * the looser run gave up.
+
+    A smooth field that changes as fast as a jump, in less than a step, raises a doubt too.
+    Without a doubt `error` is an estimate all the same, not a proof: jumps in operations that are
+    not in the list, whose effect on every single step stays below the tolerances, do not show.
     """
     solution = integrate(
         lambda _, point: -objective.gradient(point),
@@ -105,6 +142,9 @@ def gradient_flow(
         estimate_error=estimate_error,
         max_evaluations=max_gradients,
     )
+    doubt = solution.error_doubt
+    if estimate_error and doubt is None and (kinked := kinks(objective, start)):
+        doubt = f"the gradient may jump: f is computed with {', '.join(kinked)}"
     return Trajectory(
         times=solution.times,
         points=solution.states,
@@ -112,7 +152,25 @@ def gradient_flow(
         counts={name.replace("evaluations", "gradients"): n for name, n in solution.counts.items()},
         status=solution.status,
         error=solution.error,
+        error_doubt=doubt,
     )
+
+
+def kinks(objective: Objective, point: Tensor) -> list[str]:
+    """Return which operations of `KINKED` f(θ) is computed with, as PyTorch calls them."""
+    found: set[str] = set()
+    for term in objective.terms:
+        with torch.enable_grad():
+            value = term(point.detach().requires_grad_())
+        seen, waiting = set(), [value.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            waiting += [parent for parent, _ in node.next_functions]
+        found |= {type(node).__name__.split("Backward")[0] for node in seen}
+    return sorted(name for name in found if name.startswith(KINKED))
 
 
 def integrate(
@@ -141,7 +199,10 @@ def integrate(
     step_size
         Step of a fixed-step method; the requested times must be multiples of it.
     estimate_error
-        Integrate a second time, at 10 times looser tolerances or twice the step.
+        Integrate a second time, at 10 times looser tolerances or twice the step, and return
+        the largest distance up to each time as `error`; `gradient_flow` says what it is worth.
+        With a fixed step there is no step control that could notice a jump, and `error_doubt`
+        says so.
     max_evaluations
         Stop an integration by an adaptive method that has evaluated the field that often.
 
@@ -170,16 +231,41 @@ def integrate(
         accuracy, looser = _adaptive_steps(method, rtol, atol, times)
     run = _Run(field, method, max_evaluations)
     reached, states, status = run.solve(start, times, accuracy)
-    error = None
     counts = run.counts()
-    if estimate_error:
-        second = _Run(field, method, max_evaluations)
-        _, rough, _ = second.solve(start, reached, looser)
-        counts["estimate_evaluations"] = second.evaluations
-        # Where the looser run gave up there is no estimate, and NaN says so.
-        error = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
-        error[: len(rough)] = (states[: len(rough)] - rough).double().norm(dim=-1)
-    return Solution(reached, states, counts, status, error)
+    if not estimate_error:
+        return Solution(reached, states, counts, status)
+    second = _Run(field, method, max_evaluations)
+    _, rough, second_status = second.solve(start, reached, looser)
+    counts["estimate_evaluations"] = second.evaluations
+    # Where the looser run gave up there is no estimate, and NaN says so.
+    apart = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
+    apart[: len(rough)] = (states[: len(rough)] - rough).double().norm(dim=-1)
+    doubt = _doubt(run, second, len(times))
+    if second_status != COMPLETED:
+        doubt = f"the looser integration {second_status}"
+    return Solution(reached, states, counts, status, apart.cummax(dim=0).values, doubt)
+
+
+def _doubt(run: _Run, looser: _Run, requested: int) -> str | None:
+    """Return what shows that the distance between two runs may miss the error, or None."""
+    if run.method in FIXED_METHODS:
+        return "a run with a fixed step cannot tell whether the field jumps"
+    if run.jumps or looser.jumps:
+        return (
+            f"the field seems to jump: {run.jumps + looser.jumps} times the step control had to "
+            "reject a step three times in a row or more"
+        )
+    order = ADAPTIVE_METHODS[run.method]
+    # A handful of steps more is no sign of anything.
+    if run.accepted > LOOSENING ** (2 / order) * looser.accepted + 10:
+        return (
+            f"the field seems to jump: tolerances {LOOSENING:g} times tighter took "
+            f"{run.accepted / looser.accepted:.1f} times the steps, where {run.method} needs "
+            f"{LOOSENING ** (1 / order):.1f} times as many on a smooth field"
+        )
+    if run.method != INTERPOLATING and run.accepted < 2 * (requested - 1):
+        return "most steps ended at requested times, in both integrations alike"
+    return None
 
 
 def _fixed_steps(step_size: float | None, times: Tensor) -> tuple[dict, dict]:
@@ -191,9 +277,7 @@ def _fixed_steps(step_size: float | None, times: Tensor) -> tuple[dict, dict]:
 def _adaptive_steps(method: str, rtol: float, atol: float, times: Tensor) -> tuple[dict, dict]:
     """Return torchdiffeq's arguments for the tolerances, and for the estimate's looser ones."""
     options: dict[str, object] = {"norm": _hardest_member}
-    if method != "dopri5":
-        # Only dopri5's interpolant is as accurate as its steps; the others step onto the
-        # requested times.
+    if method != INTERPOLATING:
         options["step_t"] = times[1:]
     accuracy = {"rtol": rtol, "atol": atol, "options": options}
     looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": options}
@@ -212,6 +296,8 @@ class _Run:
         self.method = method
         self.limit = max_evaluations
         self.evaluations = self.accepted = self.rejected = 0
+        self.jumps = 0  # steps that were rejected three times in a row or more
+        self._rejection: tuple[float, float, int] | None = None  # time, step, how many in a row
         self.time = -math.inf  # end of the last accepted step
         if method in ADAPTIVE_METHODS:  # torchdiffeq looks for these names
             self.callback_accept_step = self._accept
@@ -229,6 +315,18 @@ class _Run:
 
     def _reject(self, time: Tensor, state: Tensor, step: Tensor) -> None:
         self.rejected += 1
+        self._watch_for_jumps(float(time), float(step))
+
+    def _watch_for_jumps(self, time: float, step: float) -> None:
+        """Count rejections in a row, as long as each step is what its predecessor's error asks."""
+        row = 1
+        if self._rejection is not None and self._rejection[0] == time:
+            _, last_step, last_row = self._rejection
+            if step > 1.01 * LEAST_SHRINKAGE * last_step:
+                row = last_row + 1
+        self._rejection = (time, step, row)
+        if row == 3:
+            self.jumps += 1
 
     def counts(self) -> dict[str, int]:
         counts = {"evaluations": self.evaluations}

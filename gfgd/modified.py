@@ -558,6 +558,7 @@ def _follow(
         counts=counts,
         status=_with_remedy(solution.status, flow, step_size),
         error=solution.error,
+        error_doubt=solution.error_doubt,
     )
 
 

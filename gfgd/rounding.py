@@ -96,7 +96,7 @@ class CompensatedSum:
     """The update rule that remembers what rounding took, and adds it to the next step.
 
     With a carry c, at first 0: y = c − s, θ⁺ = fl(θ + y), c⁺ = (θ + y) − θ⁺. The last is
-    computed without error (Knuth 1998, section 4.2.2, Theorem B), so that θ + c changes by y
+    computed without error (Knuth 1997, section 4.2.2, Theorem B), so that θ + c changes by y
     exactly, and only y is rounded: by a 2⁻²⁴th part of itself in float32. This is Kahan's
     summation (1965). An instance serves one run.
     """
@@ -139,7 +139,7 @@ class StochasticRounding:
 def two_sum(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Return fl(a + b) and its rounding error: the two add up to a + b exactly.
 
-    Knuth 1998, section 4.2.2, Theorem B: six operations, in whatever order |a| and |b| are. The
+    Knuth 1997, section 4.2.2, Theorem B: six operations, in whatever order |a| and |b| are. The
     shapes are the same, and so are the precisions.
     """
     total = left + right

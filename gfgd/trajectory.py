@@ -33,7 +33,11 @@ class Trajectory:
         ``"completed"``, or why the run stopped early, in words; then only the times that
         were reached are recorded.
     error
-        Estimate of ‖θ(t_i) − exact flow‖, shape ``(T, ...)``; None where none was made.
+        Estimate of the largest ‖θ(t) − exact flow‖ up to t_i, shape ``(T, ...)``; None where
+        none was made.
+    error_doubt
+        Why `error` may fall short of the true error, in words; None where nothing speaks
+        against it. :func:`gfgd.flow.gradient_flow` says what is looked at.
     """
 
     times: Tensor
@@ -42,6 +46,7 @@ class Trajectory:
     counts: dict[str, int] = field(default_factory=dict)
     status: str = COMPLETED
     error: Tensor | None = None
+    error_doubt: str | None = None
 
     def __post_init__(self) -> None:
         length = len(self.times)
@@ -124,6 +129,8 @@ class Trajectory:
             arrays["error"] = self.error
         content = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
         content["status"] = np.array(self.status)
+        if self.error_doubt is not None:
+            content["error_doubt"] = np.array(self.error_doubt)
         content["count_names"] = np.array(list(self.counts), dtype=str)
         content["count_values"] = np.array(list(self.counts.values()), dtype=np.int64)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
@@ -158,6 +165,7 @@ class Trajectory:
                 counts={str(n): int(v) for n, v in zip(names, values, strict=True)},
                 status=str(content["status"]),
                 error=torch.from_numpy(content["error"]) if "error" in content else None,
+                error_doubt=str(content["error_doubt"]) if "error_doubt" in content else None,
             )
         except FileNotFoundError:
             raise

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,10 +72,16 @@ def test_saved_and_loaded(tmp_path, dtype):
     )
     found = Trajectory.load(kept.save(tmp_path / "run.npz"))
     assert torch.equal(found.points, points) and found.points.dtype == dtype
-    assert torch.equal(found.error, kept.error)
+    assert torch.equal(found.error, kept.error) and found.error_doubt is None
     assert found.counts == {"gradients": 7}
     assert found.status == "stopped: why" and not found.completed
     assert list(tmp_path.iterdir()) == [tmp_path / "run.npz"]
+
+
+def test_a_doubt_is_saved_and_stays_with_the_times_picked_out(tmp_path):
+    kept = replace(line(), error=torch.zeros(len(line().times)), error_doubt="the field jumps")
+    found = Trajectory.load(kept.save(tmp_path / "run.npz"))
+    assert found.error_doubt == found.at(found.times[:1]).error_doubt == "the field jumps"
 
 
 def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
