@@ -57,7 +57,7 @@ class Archived:
     weight_distances, weights_travelled
         The same without biases, as the paper's plots have it.
     spectrum
-        λmin and λmax along the flow, or None where they were not computed.
+        λmin and λmax at the first of the times along the flow, as many as were computed, or None.
     provenance
         ``"protocol"``: the parameters; each run's name: gradients, seconds, commit, date, machine.
     """

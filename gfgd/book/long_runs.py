@@ -30,7 +30,6 @@ from gfgd.archive import (
     FLOW,
     LOOSER_FLOW,
     Archived,
-    ArchiveError,
     descent_name,
     path_of,
     read,
@@ -48,6 +47,8 @@ DTYPES = ("float64", "float32")
 CHECKPOINT_SECONDS = 30.0
 #: Recorded intervals of the flow in a piece: each piece chooses its first step anew.
 FLOW_PIECE = 5
+#: Times at which eigenvalues are computed before they are kept: each piece starts anew.
+SPECTRUM_PIECE = 10
 
 
 @dataclass(frozen=True)
@@ -237,32 +238,31 @@ def make_archive(
 
 
 def _make(root: Path, experiment: Experiment, descents: list[Descent], folder: Path) -> str:
-    """Make an experiment's missing runs and write the results after each; say what was done."""
-    archived = _archived_runs(experiment, folder)
+    """Make what an experiment misses and write the results after each run; say what was done."""
+    archived = _archived(experiment, folder)
+    kept = set(archived.runs) if archived else set()
     flows = [Flow(experiment.network), Flow(experiment.network, 10.0)]
     wanted: list[Run] = [*flows, *descents]
-    missing = [run for run in wanted if run.name not in archived]
-    if not missing:
+    missing = [run for run in wanted if run.name not in kept]
+    if archived and archived.spectrum and not missing:
         return "all is there"
     names = {run.name for run in wanted}
-    again = [run for run in _all_descents() if run.name in archived and run.name not in names]
+    again = [run for run in _all_descents() if run.name in kept and run.name not in names]
     made: list[Run] = []
     for run in [*wanted, *again]:
         _complete(root, experiment, run)
         made.append(run)
         # Never replace results by fewer.
-        if {one.name for one in made} >= archived:
-            write(_results(experiment, made), folder)
+        if {one.name for one in made} >= kept:
+            write(_results(experiment, made, _stored_spectrum(experiment)), folder)
+    write(_results(experiment, made, _spectrum(experiment)), folder)
     return f"{len(missing)} runs added"
 
 
-def _archived_runs(experiment: Experiment, folder: Path) -> set[str]:
-    try:
-        return set(read(experiment.network, seed=experiment.seed, folder=folder).runs)
-    except ArchiveError:
-        if path_of(experiment.network, experiment.seed, folder).exists():
-            raise
-        return set()
+def _archived(experiment: Experiment, folder: Path) -> Archived | None:
+    if not path_of(experiment.network, experiment.seed, folder).exists():
+        return None
+    return read(experiment.network, seed=experiment.seed, folder=folder)
 
 
 def _all_descents() -> Iterable[Descent]:
@@ -298,8 +298,6 @@ def _complete(root: Path, experiment: Experiment, run: Run) -> None:
                 so_far.save(path)
                 written = now
     assert so_far is not None
-    if run.name == FLOW:
-        _spectrum(experiment, so_far)
     note.write_text(json.dumps(_provenance(root, so_far)), encoding="utf-8")
 
 
@@ -320,26 +318,45 @@ def _joined(first: Trajectory | None, second: Trajectory) -> Trajectory:
     )
 
 
-def _spectrum(experiment: Experiment, flow: Trajectory) -> Spectrum:
-    """Return λmin and λmax along the flow; they are computed once."""
-    path = experiment.scratch / "spectrum.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            return Spectrum(**{name: torch.from_numpy(stored[name]) for name in stored.files})
+def _spectrum(experiment: Experiment) -> Spectrum:
+    """Return λmin and λmax along the flow; what is missing of them is computed and kept."""
+    flow = Trajectory.load(experiment.file(FLOW))
+    flow = replace(flow, points=flow.points.to(_device()))
     objective = experiment.objective("float64")
-    found = spectrum_along(
-        objective,
-        replace(flow, points=flow.points.to(_device())),
-        progress=lambda steps: tqdm(steps, desc=f"{experiment.network}, spectrum", mininterval=5),
-    )
-    content = {name: value.cpu() for name, value in vars(found).items() if value is not None}
+    found = _stored_spectrum(experiment)
+    done = 0 if found is None else len(found.products)
+    title = f"{experiment.network}, seed {experiment.seed}, λmin and λmax"
+    with tqdm(desc=title, total=len(flow.times), initial=done, mininterval=5) as bar:
+        while found is None or done < len(flow.times):
+            part = spectrum_along(objective, flow.at(flow.times[done : done + SPECTRUM_PIECE]))
+            bar.update(len(part.products))
+            found = _store_spectrum(experiment, found, part)
+            done = len(found.products)
+    return found
+
+
+def _stored_spectrum(experiment: Experiment) -> Spectrum | None:
+    """Return as much of the spectrum as there is."""
+    path = experiment.scratch / "spectrum.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        return Spectrum(**{name: torch.from_numpy(stored[name]) for name in stored.files})
+
+
+def _store_spectrum(experiment: Experiment, first: Spectrum | None, second: Spectrum) -> Spectrum:
+    """Return both parts of a spectrum as one, and keep it for a run that goes on."""
+    content = {name: value.cpu() for name, value in vars(second).items() if value is not None}
+    if first is not None:
+        content = {name: torch.cat([getattr(first, name), v]) for name, v in content.items()}
+    path = experiment.scratch / "spectrum.npz"
     temporary = path.with_suffix(".part.npz")
     np.savez(temporary, allow_pickle=False, **{name: v.numpy() for name, v in content.items()})
     temporary.replace(path)
     return Spectrum(**content)
 
 
-def _results(experiment: Experiment, runs: Sequence[Run]) -> Archived:
+def _results(experiment: Experiment, runs: Sequence[Run], spectrum: Spectrum | None) -> Archived:
     """Return what the archive keeps of the runs."""
     trajectories = [Trajectory.load(experiment.file(run.name)) for run in runs]
     notes = [experiment.file(run.name).with_suffix(".json").read_text("utf-8") for run in runs]
@@ -357,7 +374,7 @@ def _results(experiment: Experiment, runs: Sequence[Run]) -> Archived:
         weights_travelled=_padded(
             [_masked(run, mask).distance_from_start() for run in trajectories], len(times)
         ),
-        spectrum=_spectrum(experiment, trajectories[0]),
+        spectrum=spectrum,
         provenance={
             "protocol": asdict(experiment.protocol),
             "flow": asdict(ARCHITECTURES[experiment.network].flow),
