@@ -189,7 +189,7 @@
       step="0.5"><output></output></label>
     <label><span>Start, x</span><input class="x" type="number" step="0.05"></label>
     <label><span>Start, y</span><input class="y" type="number" step="0.05"></label>
-    <table><thead><tr><th></th><th scope="col">end</th><th scope="col">f</th></tr></thead>
+    <table><thead><tr><td></td><th scope="col">end</th><th scope="col">f</th></tr></thead>
       <tbody><tr><th scope="row">GD</th><td class="gd-end"></td><td class="gd-loss"></td></tr>
       <tr><th scope="row">GF</th><td class="gf-end"></td><td class="gf-loss"></td></tr></tbody>
     </table>
