@@ -92,7 +92,7 @@ def test_the_stand_in_is_read_from_the_archive(monkeypatch, tmp_path):
         distances,
         plain,
         None,
-        {names[1]: {"gradients": 77, "seconds": 5.0, "date": "2026-11-25T01:02:03+00:00"}},
+        {names[1]: {"gradients": 77, "seconds": 5.0, "finished": "2026-11-25 01:02 UTC"}},
     )
     archive.write(kept, tmp_path)
     read = archive.read
