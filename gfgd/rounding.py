@@ -187,13 +187,13 @@ def rounding_bounds(
         t_0 = 0 < … < t_{T−1}, shape ``(T,)``.
     rate
         m ≥ 0 on each cell [t_i, t_{i+1}], shape ``(T − 1,)``, or one number: −m ≤ λmin(∇²f) on
-        the segments between the two runs.
+        the segments from θ_k to θ̂_k and, for compensated sums, to θ̂_k plus its carry.
     step_size
         η > 0, η ≤ 2/β.
     spacing_norm
         Ω, a bound on ‖ω‖ at all states and at the results of steps before they are rounded.
     smoothness, gradient_norm
-        β ≥ ‖∇²f‖ on those segments and on those from θ̂ to θ̂ plus its carry; γ ≥ ‖∇f(θ̂)‖.
+        β ≥ ‖∇²f‖ on those segments and on those from θ̂_k to θ̂_k plus its carry; γ ≥ ‖∇f(θ̂_k)‖.
     unit_roundoff
         u, half the spacing of 1: 2⁻²⁴ for float32.
 
