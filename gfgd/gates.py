@@ -27,7 +27,7 @@ from gfgd.trajectory import Trajectory
 #: What a flow can do at a kink, by the signs of the normal velocities on the two sides.
 KINDS = ("switches on", "switches off", "slides", "branches")
 
-#: A gate decides about a distance if its jump, times the time left, is this share of it or more.
+#: A gate decides about a distance if its jump, times the time it lasts, is this share or more.
 PARTING_MATTERS = 0.25
 
 
@@ -212,9 +212,10 @@ class Parting:
     difference
         The gate, and from which recorded time on it differs.
     velocity_on, velocity_off
-        dz/dt > 0 in the run that holds the gate on, dz/dt < 0 in the other, shortly after.
+        Mean of dz/dt over the first `at_least` recorded times: above 0 in the run that holds the
+        gate on, below 0 in the other.
     jump
-        ‖∇f₊ − ∇f₋‖ then: how fast the switch drives the two runs apart.
+        ‖∇f₊ − ∇f₋‖ at the end of them: how fast the switch drives the two runs apart.
     left_is_on
         Whether the first of the two runs is the one that holds the gate on.
     """
@@ -231,33 +232,46 @@ def partings(
 ) -> list[Parting]:
     """Return the gates at which two runs part, the earliest first.
 
-    These are the `lasting_differences` at concave kinks (c < 0) that lead away on both sides: in
-    the middle of the first `at_least` recorded times z rises where the gate is on and falls
-    where it is off. Two runs that differ for another reason pass such a kink on the two sides,
-    too, so that the first parting may have many more in its train.
+    These are the `lasting_differences` at concave kinks (c < 0) that lead away on both sides:
+    over the first `at_least` recorded times z rises where the gate is on and falls where it is
+    off. (Not at one time: sliding gates make velocities tremble.) Two runs that differ for
+    another reason pass such a kink on the two sides, too, so that the first parting may have
+    many more in its train.
 
     Raises
     ------
     ValueError
         If the runs are recorded at different times, or the network has no kinks.
     """
+    checks.whole(2, at_least=at_least)
     left.distance_to(right)  # raises where they cannot be compared
     histories = [
         torch.stack([gates(network, point) for point in run.points]) for run in (left, right)
     ]
     found, known = [], {}
     for difference in lasting_differences(*histories, at_least=at_least):
-        when = difference.first + at_least // 2
-        if when not in known:
-            known[when] = [kinks(network, run.points[when]) for run in (left, right)]
+        first, last = difference.first, difference.first + at_least - 1
         where = (difference.sample, difference.column)
-        left_is_on = bool(histories[0][when][where])
-        on, off = known[when] if left_is_on else known[when][::-1]
-        rises, falls = float(on.velocities[where]), float(off.velocities[where])
-        if rises > 0 > falls and on.strengths[where] < 0 and off.strengths[where] < 0:
-            jump = float(on.jumps[where])
-            found.append(Parting(difference, rises, falls, jump, left_is_on))
+        left_is_on = bool(histories[0][first][where])
+        runs = (left, right) if left_is_on else (right, left)
+        rises, falls = (_mean_velocity(network, run, first, last, where) for run in runs)
+        if not rises > 0 > falls:
+            continue
+        if last not in known:
+            known[last] = [kinks(network, run.points[last]) for run in (left, right)]
+        on, off = known[last] if left_is_on else known[last][::-1]
+        if on.strengths[where] < 0 and off.strengths[where] < 0:
+            found.append(Parting(difference, rises, falls, float(on.jumps[where]), left_is_on))
     return found
+
+
+def _mean_velocity(
+    network: FullyConnected, run: Trajectory, first: int, last: int, gate: tuple[int, int]
+) -> float:
+    """Return the mean of dz/dt of a gate between two recorded times."""
+    ends = run.points[[first, last]].to(network.inputs.dtype)
+    change = unit_input(network, ends, *gate).diff()
+    return float(change[0] / (run.times[last] - run.times[first]))
 
 
 def deciding_parting(
@@ -265,8 +279,8 @@ def deciding_parting(
 ) -> Parting | None:
     """Return the earliest parting that matters for the distance of two runs at the end, or None.
 
-    A parting adds about its jump times the time left. It matters if that is at least
-    `PARTING_MATTERS` of the distance at the last time.
+    A parting adds about its jump times the time for which the gate differs. It matters if that
+    is at least `PARTING_MATTERS` of the distance at the last time.
 
     Parameters
     ----------
@@ -276,8 +290,10 @@ def deciding_parting(
         The distance of the two runs at the recorded times, and these, shape ``(T,)``.
     """
     for parting in partings:
-        left = float(times[-1] - times[parting.difference.first])
-        if parting.jump * left >= PARTING_MATTERS * float(distance[-1]):
+        first, length = parting.difference.first, parting.difference.length
+        if parting.jump * float(times[first + length - 1] - times[first]) >= (
+            PARTING_MATTERS * float(distance[-1])
+        ):
             return parting
     return None
 
