@@ -1,8 +1,6 @@
 """The live picture and the animation, in a real browser with the network cut."""
 
 import json
-import os
-import shutil
 
 import pytest
 import torch
@@ -12,26 +10,7 @@ from gfgd import gradient_descent, gradient_flow
 from gfgd.book import live
 from gfgd.landscapes import LANDSCAPES, landscape
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-OPTIONS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
 PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        missing = f"none of {BROWSERS} is installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=OPTIONS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from ..conftest import missing
+
 ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
 
 PARAMETERS = "step_size: float = 0.001  # η₀\nwidths: list[int] = [50, 50]  # hidden widths\n"
 PARAMETERS += 'dataset: str = "digits"  # which data'
@@ -52,3 +55,16 @@ def book(tmp_path: Path) -> Path:
     (root / "chapters" / "presets").mkdir()
     (root / "chapters" / "presets" / "quick.yaml").write_text("01_tiny:\n  step_size: 1e-2\n")
     return root
+
+
+def built_pages() -> list[Path]:
+    """Return the pages of the built book; none if there is no built book."""
+    return [path for path in sorted(HTML.rglob("*.html")) if "_static" not in path.parts]
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """The folder of the built book."""
+    if not (HTML / "index.html").is_file():
+        missing("there is no built book: run `make book` first")
+    return HTML

@@ -1,80 +1,171 @@
-"""The built book, opened from its folder in a real browser with the network cut."""
+"""Every page of the built book, opened from its folder in a real browser with the network cut.
 
-import os
-import shutil
+A page is opened once, as on a phone; all tests look at it, and the last ones change it.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 
-from .conftest import ROOT
-
-HTML = ROOT / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# No sandbox, so that it starts as root too; the rest keeps Chromium itself off the network.
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-OPTIONS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+from .conftest import HTML, built_pages
+from .watching import PATIENCE, watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
+PHONE, DESKTOP = 390, 1440
+TEX = re.compile(r"\\[a-zA-Z]+|\\[\[\](){}]|\$")
 
-def missing(what):
-    """Skip, but fail where everything must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+UNFOLD = """() => {
+  document.querySelectorAll("details").forEach((part) => (part.open = true));
+  document.querySelectorAll(".toggle-hidden").forEach((b) => b.classList.remove("toggle-hidden"));
+}"""
+WORDS = """() => {
+  const page = document.querySelector("main").cloneNode(true);
+  page.querySelectorAll("pre, code, script, style, mjx-container").forEach((part) => part.remove());
+  return page.textContent;
+}"""
+REACHABLE = """() => [...document.querySelectorAll("pre")].every(
+  (code) => code.scrollWidth <= code.clientWidth || code.tabIndex === 0
+)"""
+# Figures are drawn in dark ink for a light ground.
+DARK_GROUND = """() => {
+  const ground = (part) => {
+    const colour = getComputedStyle(part).backgroundColor.match(/[\\d.]+/g).map(Number);
+    return colour[3] === 0 && part.parentElement ? ground(part.parentElement) : colour;
+  };
+  const dark = (image) => Math.min(...ground(image).slice(0, 3)) < 180;
+  return [...document.querySelectorAll("main img")].filter(dark).map((image) => image.alt);
+}"""
+# What repeats by the thousand costs axe-core most: a few formulas and tokens of each kind stay.
+FEW_OF_EACH = """() => {
+  const left = {};
+  const enough = (kind) => (left[kind] = (left[kind] ?? 3) - 1) < 0;
+  for (const formula of document.querySelectorAll("mjx-container")) {
+    if (enough(`formula ${formula.hasAttribute("display")}`)) formula.replaceChildren("x");
+  }
+  for (const token of document.querySelectorAll(".highlight pre span")) {
+    if (!token.children.length && enough(token.className)) token.replaceWith(token.textContent);
+  }
+}"""
+# axe-core looks at one text of each kind: element, colours, size, weight.
+CONTRAST = """() => {
+  const style = (part) => getComputedStyle(part);
+  const grounds = (part) =>
+    part ? style(part).backgroundColor + grounds(part.parentElement) : "";
+  const kinds = new Map();
+  for (const part of document.body.querySelectorAll("*")) {
+    const own = [...part.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !part.checkVisibility() || part.closest("svg, mjx-container > *")) continue;
+    const { color, fontSize, fontWeight } = style(part);
+    kinds.set([part.tagName, color, fontSize, fontWeight, grounds(part)].join(), part);
+  }
+  const rules = ["color-contrast", "link-in-text-block"];
+  return axe.run({ include: [...kinds.values()] }, { ...axeOptions, runOnly: rules });
+}"""
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and what went wrong on it so far."""
+
+    page: Any
+    wrong: list[str] = field(default_factory=list)
+
+    def resize(self, width):
+        self.page.set_viewport_size({"width": width, "height": 900})
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if not (HTML / "index.html").is_file():
-        missing("there is no built book: run `make book` first")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        missing(f"none of {BROWSERS} is installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=OPTIONS)
-        yield chromium
-        chromium.close()
-
-
-def pages():
-    return [path for path in sorted(HTML.rglob("*.html")) if "_static" not in path.parts]
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_opens_complete_and_without_the_network(browser, width, scheme):
+def context(browser, html):
     context = browser.new_context(
-        offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+        offline=True,
+        color_scheme="light",
+        reduced_motion="reduce",
+        viewport={"width": PHONE, "height": 900},
     )
-    page = context.new_page()
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-    page.on(
-        "request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url)
-    )
-    for path in pages():
-        page.goto(path.as_uri())
-        formulas = page.locator("span.math, div.math").count()
-        if formulas:
-            page.wait_for_function("window.MathJax?.startup?.promise")
-            page.evaluate("MathJax.startup.promise")
-            if page.locator("mjx-container").count() < formulas:
-                wrong.append(f"{formulas} formulas, fewer rendered")
-            wrong += ["a formula that MathJax cannot read"] * page.locator("mjx-merror").count()
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            wrong.append("the page scrolls sideways")
-        assert wrong == [], path.relative_to(HTML)
+    context.set_default_timeout(PATIENCE)
+    yield context
     context.close()
 
 
-def test_links_to_claims_lead_to_them(browser):
-    page = browser.new_page()
-    page.goto((HTML / "what_holds.html").as_uri())
-    targets = page.locator("td a").evaluate_all("links => links.map(link => link.href)")
-    for target in targets:
-        page.goto(target)
-        assert page.locator(f"#{target.split('#')[1]}").count() == 1, target
+@pytest.fixture(
+    scope="module",
+    params=built_pages() or [None],
+    ids=lambda path: path.relative_to(HTML).as_posix() if path else "no book",
+)
+def opened(context, request):
+    opened = Opened(context.new_page())
+    watch(opened.page, opened.wrong)
+    opened.page.goto(request.param.as_uri())
+    if opened.page.locator("span.math, div.math").count():
+        opened.page.wait_for_function("window.MathJax?.startup?.promise")
+        opened.page.evaluate("MathJax.startup.promise")
+    yield opened
+    opened.page.close()
+    assert opened.wrong == []
+
+
+def test_it_opens_complete_and_without_the_network(opened):
+    assert opened.wrong == []
+    assert opened.page.title()
+    assert opened.page.locator("main h1:visible").count() == 1
+
+
+def test_every_formula_is_rendered(opened):
+    formulas = opened.page.locator("span.math, div.math").count()
+    assert opened.page.locator("mjx-container").count() >= formulas
+    assert opened.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert not TEX.findall(opened.page.evaluate(WORDS))
+
+
+def test_it_never_scrolls_sideways(opened):
+    opened.page.evaluate(UNFOLD)
+    for width in (PHONE, DESKTOP):
+        opened.resize(width)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def serious(results):
+    """Return axe-core's serious and critical findings, a line each."""
+    return [
+        f"{violation['id']}: {node['target']}: {node['failureSummary']}"
+        for violation in results["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.fixture
+def axe(opened):
+    """axe-core in the page; it preloads nothing, because from a folder it could not."""
+    opened.page.evaluate(FEW_OF_EACH)
+    opened.page.evaluate(AXE_SCRIPT)
+    opened.page.evaluate("window.axeOptions = { preload: false, resultTypes: ['violations'] }")
+    return lambda options: serious(
+        opened.page.evaluate("options => axe.run({ ...axeOptions, ...options })", options)
+    )
+
+
+def test_what_scrolls_on_a_phone_scrolls_by_keyboard(opened, axe):
+    opened.resize(PHONE)
+    opened.page.wait_for_function(REACHABLE, timeout=30_000)
+    assert axe({"runOnly": ["scrollable-region-focusable"]}) == []
+
+
+def test_axe_finds_nothing_serious(opened, axe):
+    opened.resize(DESKTOP)
+    assert axe({"rules": {"color-contrast": {"enabled": False}}}) == []
+
+
+@pytest.mark.usefixtures("axe")
+def test_colours_contrast_in_both_themes(opened):
+    for theme in ("light", "dark"):
+        opened.page.emulate_media(color_scheme=theme)
+        opened.page.wait_for_function(
+            "theme => document.documentElement.dataset.theme === theme", arg=theme
+        )
+        assert serious(opened.page.evaluate(CONTRAST)) == [], theme
+        assert opened.page.evaluate(DARK_GROUND) == [], theme

@@ -1,0 +1,116 @@
+"""Reading the built book from its folder, the network cut: search, navigation, moving pictures."""
+
+import json
+
+import pytest
+
+from gfgd.book.contents import documents
+
+from .conftest import HTML, ROOT, built_pages
+from .watching import PATIENCE, watch
+
+pytestmark = [pytest.mark.browser, pytest.mark.book]
+
+
+def with_a(name):
+    """Return the pages that have an element of a class, or one stand-in if there is no book."""
+    mark = f'class="{name}"'
+    found = [path for path in built_pages() if mark in path.read_text(encoding="utf-8")]
+    return pytest.mark.parametrize("path", found or [HTML / "index.html"], ids=lambda p: p.stem)
+
+
+@pytest.fixture
+def open_page(browser, html):
+    contexts, wrong = [], []
+
+    def open_it(path, width=1440):
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(offline=True, viewport=size))
+        contexts[-1].set_default_timeout(PATIENCE)
+        page = contexts[-1].new_page()
+        watch(page, wrong)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def test_search_finds_balanced_and_opens_the_page(open_page):
+    page = open_page(HTML / "index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("balanced")
+    page.keyboard.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    found = results.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert any(link.startswith("chapters/06_deep_linear_flow.html") for link in found)
+    results.first.click()
+    page.wait_for_url("**/chapters/*")
+    assert "balanced" in page.locator("main").inner_text().lower()
+
+
+def name(page):
+    return page.url.split("/html/")[1].split(".html")[0]
+
+
+def test_a_reader_goes_on_and_back_and_chooses_from_the_contents(open_page):
+    order = documents(ROOT)
+    page = open_page(HTML / "index.html")
+    page.locator("a.right-next").click()
+    assert name(page) == order[1]
+    page.locator("a.left-prev").click()
+    assert name(page) == order[0]
+    contents = page.get_by_role("navigation", name="Main")
+    contents.get_by_role("link", name="References", exact=True).click()
+    assert name(page) == "references"
+
+
+def test_on_a_phone_the_contents_open_by_a_button(open_page):
+    page = open_page(HTML / "run_it_yourself.html", width=390)
+    chosen = page.get_by_role("link", name="What holds", exact=True)
+    assert not chosen.first.is_visible()
+    page.locator("button.primary-toggle").click()
+    chosen.first.click()
+    assert name(page) == "what_holds"
+
+
+@with_a("gfgd-animation")
+def test_animations_play_and_stop(open_page, path):
+    page = open_page(path)
+    for animation in page.locator(".gfgd-animation").all():
+        animation.scroll_into_view_if_needed()
+        before = animation.locator("img").get_attribute("src")
+        page.wait_for_function(
+            "([part, src]) => part.querySelector('img').src !== src",
+            arg=[animation.element_handle(), before],
+        )
+        animation.get_by_role("button", name="Pause").click()
+        assert animation.get_by_role("button", name="Play").is_visible()
+
+
+@with_a("gfgd-live")
+def test_live_pictures_follow_the_reader(open_page, path):
+    page = open_page(path)
+    for picture in page.locator(".gfgd-live").all():
+        before = json.loads(picture.get_attribute("data-result"))
+        picture.get_by_label("Start, x").fill("0.35")
+        after = json.loads(picture.get_attribute("data-result"))
+        assert after["start"][0] == 0.35
+        assert after["gf"] != before["gf"]
+
+
+def test_colours_follow_the_system_and_the_readers_choice(open_page):
+    page = open_page(HTML / "index.html")
+    theme = "document.documentElement.dataset.theme"
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{theme} === 'dark'")
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{theme} === 'light'")
+    modes = set()
+    for _ in range(3):
+        page.get_by_role("button", name="Color mode").click()
+        modes.add(page.evaluate("document.documentElement.dataset.mode"))
+    assert modes == {"light", "dark", "auto"}
