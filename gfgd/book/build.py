@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from filelock import FileLock, Timeout
 
 from gfgd.book.assemble import assemble
 from gfgd.book.contents import BookError, absent_pages, chapters, title
 from gfgd.book.downloads import add_downloads
 from gfgd.book.html import build_html
+from gfgd.book.locks import exclusive
 from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
 from gfgd.book.runs import Run, Task, run_chapters
@@ -99,21 +99,10 @@ def preset_path(root: Path, name: str) -> Path:
     return root / "chapters" / "presets" / f"{name}.yaml"
 
 
-@contextmanager
-def build_lock(root: Path, say: Callable[[str], None]):
+def build_lock(root: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """Hold the checkout's build to oneself; wait, and say so, while another build has it."""
-    folder = root / "_build"
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("another build of this checkout is under way; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    waiting = "another build of this checkout is under way; waiting for it"
+    return exclusive(root / "_build", say, waiting)
 
 
 def gather(root: Path, runs: list[Run], preset: str) -> list[Gathered]:

@@ -1,4 +1,4 @@
-"""The command ``gfgd``: run one chapter, build the book, make the archive, get the data.
+"""The command ``gfgd``: run a chapter, sweep one, build the book, make the archive, get the data.
 
 Exit codes: 0 done; 1 a chapter failed, a page could not be built, or a claim of the book does not
 hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard error.
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gfgd.archive import ArchiveError
 from gfgd.book.build import build_book, preset_path
@@ -16,6 +17,7 @@ from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, fi
 from gfgd.book.execute import ChapterError, execute_chapter
 from gfgd.book.long_runs import ARCHITECTURES, DTYPES, RATIOS, make_archive
 from gfgd.book.parameters import ParameterError, read_preset
+from gfgd.book.sweep import SweepError, run_sweep
 from gfgd.datasets import DatasetError, fetch_mnist
 
 
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options)
     except (ParameterError, UsageError) as error:
         return _fail(error, 2)
-    except (ArchiveError, ChapterError, BookError, DatasetError) as error:
+    except (ArchiveError, ChapterError, BookError, DatasetError, SweepError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
@@ -65,7 +67,38 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--ratios", nargs="+", type=int, choices=RATIOS, help="step sizes η₀/RATIO")
     long.set_defaults(dtypes=list(DTYPES), ratios=list(RATIOS))
     _command(commands, "data", _data, "get MNIST and verify it")
+    _add_sweep(commands)
     return parser
+
+
+def _add_sweep(commands) -> None:
+    sweep = _command(commands, "sweep", _sweep, "run a chapter for every combination of values")
+    sweep.add_argument("chapter", help="a notebook, or the beginning of a chapter's name")
+    sweep.add_argument(
+        "-p",
+        dest="parameters",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("NAME", "VALUE"),
+        help="a parameter and all its values; may be repeated; goes before a preset",
+    )
+    sweep.add_argument("--preset", help="a file of chapters/presets: quick, paper")
+    sweep.add_argument("--output", type=Path, help="a folder; default: _build/sweeps/CHAPTER")
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=_count, help="processes; default: one for each core")
+    where.add_argument("--scheduler", help="the address of a running Dask scheduler to use")
+    sweep.add_argument(
+        "--again", action="store_true", help="run points again where the chapter raised an error"
+    )
+
+
+def _count(text: str) -> int:
+    """Return a whole number from 1; argparse says so where it is none."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return number
 
 
 def _command(commands, name: str, function: Callable, help_text: str) -> argparse.ArgumentParser:
@@ -75,19 +108,53 @@ def _command(commands, name: str, function: Callable, help_text: str) -> argpars
 
 
 def _run(options: argparse.Namespace) -> int:
-    root = find_root()
+    # A notebook by its path, with an output, needs no checkout: the package may be all there is.
+    alone = options.chapter.endswith(".ipynb") and options.output and not options.preset
+    root = Path.cwd() if alone else find_root()
     chapter = find_chapter(options.chapter, root)
-    overrides = {}
-    if options.preset:
-        stems = [path.stem for path in chapters(root)]
-        preset = read_preset(preset_path(root, options.preset), stems)
-        overrides |= preset.get(chapter.stem, {})
-    overrides |= dict(options.parameters)
+    overrides = _preset(options.preset, chapter, root) | dict(options.parameters)
     output = options.output or root / "_build" / "runs" / chapter.name
     done = execute_chapter(chapter, output, overrides)
     for claim in done.claims:
         print(claim)
     print(f"{done.seconds:.0f} s; the executed notebook: {done.path.resolve()}")
+    return 0
+
+
+def _preset(name: str | None, chapter: Path, root: Path) -> dict[str, Any]:
+    """Return a chapter's parameters in a preset, if one is given."""
+    if name is None:
+        return {}
+    stems = [path.stem for path in chapters(root)]
+    return read_preset(preset_path(root, name), stems).get(chapter.stem, {})
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    root = find_root()
+    chapter = find_chapter(options.chapter, root)
+    axes = [(name, values) for name, *values in options.parameters]
+    empty = [name for name, values in axes if not values]
+    if empty:
+        raise UsageError(f"-p {empty[0]}: give the parameter's values, too")
+    sweep = run_sweep(
+        chapter,
+        root,
+        axes,
+        options.output or root / "_build" / "sweeps" / chapter.stem,
+        fixed=_preset(options.preset, chapter, root),
+        workers=options.workers,
+        scheduler=options.scheduler,
+        again=options.again,
+        say=_say,
+    )
+    for line in sweep.verdicts():
+        print(line)
+    print(f"The table: {sweep.table.resolve()}")
+    print(f"The figure: {sweep.figure.resolve() if sweep.figure else 'none, nothing was measured'}")
+    failures = sweep.failures()
+    if failures:
+        lines = "\n".join(f"  {row}" for row in failures)
+        return _fail(f"{len(failures)} of {len(sweep.rows)} points are not done:\n{lines}", 1)
     return 0
 
 
