@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gfgd.book.execute import execute_chapter
+from gfgd.book import cli
+from gfgd.book.contents import UsageError
+from gfgd.book.execute import read_claims
 from gfgd.book.importing import load_function, load_loss, make_data, make_network
 from gfgd.book.parameters import ParameterError, validate
 
@@ -188,16 +190,25 @@ def test_the_chapter_refuses_what_it_cannot_load_before_it_runs(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "mixed"])
-def test_the_chapter_runs_on_a_module_of_the_working_directory(folder, dtype):
+def test_the_chapter_runs_in_a_folder_that_has_a_module_and_no_checkout(
+    folder, dtype, monkeypatch, capsys
+):
+    def no_checkout():
+        raise UsageError("no checkout")
+
+    monkeypatch.setattr(cli, "find_root", no_checkout)
     place, stem = folder
     small = {"iterations": 20, "recordings": 10, "spectrum_times": 5, "dtype": dtype}
-    own = {"network": f"{stem}:make_network", "data": f"{stem}:make_data"}
-    done = execute_chapter(CHAPTER, place / "out.ipynb", own | small)
-    assert done.claims == ()  # claims are about the example network only
-    cells = nbformat.read(done.path, as_version=4).cells
+    own = {"network": f"{stem}:make_network", "data": f"{stem}.py:make_data"}
+    chosen = [word for name, value in (own | small).items() for word in ("-p", name, str(value))]
+    assert cli.main(["run", str(CHAPTER), *chosen]) == 2
+    assert "no checkout" in capsys.readouterr().err
+    assert cli.main(["run", str(CHAPTER), "--output", "out.ipynb", *chosen]) == 0
+    notebook = nbformat.read(place / "out.ipynb", as_version=4)
+    assert read_claims(notebook) == ()  # claims are about the example network only
     shown = "".join(
         output["data"]["text/markdown"]
-        for cell in cells
+        for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "text/markdown" in output.get("data", {})
     )
