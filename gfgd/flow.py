@@ -12,7 +12,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from gfgd import checks
-from gfgd.objective import Objective
+from gfgd.objective import Objective, Term
 from gfgd.trajectory import COMPLETED, Trajectory
 
 Field = Callable[[float, Tensor], Tensor]
@@ -158,19 +158,21 @@ def gradient_flow(
 
 def kinks(objective: Objective, point: Tensor) -> list[str]:
     """Return which operations of `KINKED` f(θ) is computed with, as PyTorch calls them."""
-    found: set[str] = set()
-    for term in objective.terms:
-        with torch.enable_grad():
-            value = term(point.detach().requires_grad_())
-        seen, waiting = set(), [value.grad_fn]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
+    found = set().union(*(_operations(term, point) for term in objective.terms))
+    return sorted(name for name in found if name.startswith(KINKED))
+
+
+def _operations(term: Term, point: Tensor) -> set[str]:
+    """Return PyTorch's names for the operations on the way from θ to term(θ)."""
+    with torch.enable_grad():
+        value = term(point.detach().requires_grad_())
+    seen, waiting = set(), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
             seen.add(node)
             waiting += [parent for parent, _ in node.next_functions]
-        found |= {type(node).__name__.split("Backward")[0] for node in seen}
-    return sorted(name for name in found if name.startswith(KINKED))
+    return {type(node).__name__.split("Backward")[0] for node in seen}
 
 
 def integrate(
