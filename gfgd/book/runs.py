@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from gfgd.book.claims import Claim
 from gfgd.book.execute import execute_chapter, read_claims
-from gfgd.book.fingerprint import fingerprint
+from gfgd.book.fingerprint import fingerprint, notebook_imports
 from gfgd.book.parameters import read_parameters, validate
 
 
@@ -58,7 +58,8 @@ class Task:
 
     def fingerprint(self, root: Path) -> str:
         """Return the fingerprint of what a run would depend on now."""
-        return fingerprint(self.chapter, root, self.parameters(), data=archive(root))
+        data = archive(root) if _reads_archive(self.chapter) else []
+        return fingerprint(self.chapter, root, self.parameters(), data=data)
 
 
 def run_chapters(
@@ -120,7 +121,7 @@ def _one_by_one(tasks: Sequence[Task], root: Path) -> Iterator[tuple[int, Run]]:
 
 
 def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int, Run]]:
-    """Run chapters side by side; in processes, since papermill changes the working directory."""
+    """Run chapters side by side; in processes of their own, so that Ctrl-C ends each."""
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
     try:
         futures = [pool.submit(make_run, task, root, progress=False) for task in tasks]
@@ -133,6 +134,10 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
 def archive(root: Path) -> list[Path]:
     """Return the archived results of long runs, which chapters may read."""
     return [path for path in (root / "data" / "archive").rglob("*") if path.is_file()]
+
+
+def _reads_archive(chapter: Path) -> bool:
+    return "gfgd.archive" in notebook_imports(nbformat.read(chapter, as_version=4))
 
 
 def _recorded(record: Path) -> str | None:
