@@ -3,4 +3,6 @@
 document.addEventListener("DOMContentLoaded", () => {
   const look = () => window.dispatchEvent(new Event("resize"));
   new ResizeObserver(look).observe(document.querySelector("main"));
+  // docutils calls the works cited a list, and none of them a list's item.
+  document.querySelectorAll(".citation-list").forEach((works) => works.removeAttribute("role"));
 });
