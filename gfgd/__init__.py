@@ -5,9 +5,10 @@ In reading order: an :class:`Objective` is a function of a flat parameter vector
 :class:`Trajectory`; :func:`extreme_eigenvalues` and :func:`spectrum_along` look at its
 Hessian. ``bounds`` holds the theorems on their distance, ``leading_order`` predicts it, and
 ``certificates`` turns both into step sizes for deep linear networks (``linear``);
-``curvature`` bounds λmin. ``modified`` and ``central`` hold the flows that model large steps.
+``curvature`` bounds λmin. ``gates`` and ``rounding`` tell what kinks and floating-point numbers do.
+``modified`` and ``central`` hold the flows that model large steps.
 ``landscapes``, ``initial_value_problems``, ``networks`` and ``datasets`` provide what the book
-studies, ``figures`` its pictures.
+studies, ``archive`` the results of long runs, ``figures`` the pictures.
 """
 
 from gfgd.descent import gradient_descent
