@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from benchmarks.memory import memory
 from benchmarks.scaling import scaling
 from benchmarks.spectrum import spectrum
 from gfgd import datasets
+from gfgd.files import replacing
 
 DATASET = "mnist_subset"
 RESULTS = Path("_build/benchmarks.json")
@@ -128,14 +128,8 @@ def processor() -> str:
 def write(found: dict[str, Any], path: Path) -> Path:
     """Write the results as JSON, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1, ensure_ascii=False)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
     return path
 
 

@@ -8,8 +8,6 @@ Kept are losses, distances, spectra and counts at 101 times, not the weights. Th
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gfgd.files import replacing
 from gfgd.spectrum import Spectrum
 
 #: Where a checkout keeps it.
@@ -138,14 +137,8 @@ def write(archived: Archived, folder: Path = FOLDER) -> Path:
     """Write the results to their file (``.npz``, no pickle), whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(archived.network, archived.seed, folder)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **_packed(archived))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **_packed(archived))
     return path
 
 

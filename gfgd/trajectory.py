@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gfgd.files import replacing
 
 COMPLETED = "completed"
 
@@ -133,14 +134,8 @@ class Trajectory:
             content["error_doubt"] = np.array(self.error_doubt)
         content["count_names"] = np.array(list(self.counts), dtype=str)
         content["count_values"] = np.array(list(self.counts.values()), dtype=np.int64)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **content)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **content)
         return path
 
     @classmethod

@@ -37,7 +37,8 @@ from gfgd.archive import (
 )
 from gfgd.book.execute import commit
 from gfgd.descent import gradient_descent
-from gfgd.flow import gradient_flow
+from gfgd.files import replacing
+from gfgd.flow import LOOSENING, gradient_flow
 from gfgd.spectrum import Spectrum, spectrum_along
 from gfgd.trajectory import Trajectory
 
@@ -241,7 +242,7 @@ def _make(root: Path, experiment: Experiment, descents: list[Descent], folder: P
     """Make what an experiment misses and write the results after each run; say what was done."""
     archived = _archived(experiment, folder)
     kept = set(archived.runs) if archived else set()
-    flows = [Flow(experiment.network), Flow(experiment.network, 10.0)]
+    flows = [Flow(experiment.network), Flow(experiment.network, LOOSENING)]
     wanted: list[Run] = [*flows, *descents]
     missing = [run for run in wanted if run.name not in kept]
     if archived and archived.spectrum and not missing:
@@ -298,7 +299,8 @@ def _complete(root: Path, experiment: Experiment, run: Run) -> None:
                 so_far.save(path)
                 written = now
     assert so_far is not None
-    note.write_text(json.dumps(_provenance(root, so_far)), encoding="utf-8")
+    with replacing(note) as temporary:
+        temporary.write_text(json.dumps(_provenance(root, so_far)), encoding="utf-8")
 
 
 def _joined(first: Trajectory | None, second: Trajectory) -> Trajectory:
@@ -350,9 +352,8 @@ def _store_spectrum(experiment: Experiment, first: Spectrum | None, second: Spec
     if first is not None:
         content = {name: torch.cat([getattr(first, name), v]) for name, v in content.items()}
     path = experiment.scratch / "spectrum.npz"
-    temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, allow_pickle=False, **{name: v.numpy() for name, v in content.items()})
-    temporary.replace(path)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: v.numpy() for name, v in content.items()})
     return Spectrum(**content)
 
 

@@ -17,6 +17,7 @@ import torch
 
 from gfgd import archive, datasets, gates
 from gfgd.book.execute import commit
+from gfgd.files import replacing
 from gfgd.networks import FullyConnected, fully_connected
 from gfgd.trajectory import Trajectory
 
@@ -98,9 +99,8 @@ def make(root: Path) -> Path:
     }
     path = root / "data" / "archive" / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return path
 
 

@@ -1,7 +1,6 @@
 """The chapters' runs: which are still good, which must be made again."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from gfgd.book.claims import Claim
 from gfgd.book.execute import execute_chapter, read_claims
 from gfgd.book.fingerprint import fingerprint, notebook_imports
 from gfgd.book.parameters import read_parameters, validate
+from gfgd.files import replacing
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def make_run(task: Task, root: Path, *, progress: bool = True) -> Run:
     task.record.unlink(missing_ok=True)
     started = time.perf_counter()
     execute_chapter(task.chapter, task.executed, task.overrides, directory=root, progress=progress)
-    _write(task.record, json.dumps({"fingerprint": now}))
+    with replacing(task.record) as temporary:
+        temporary.write_text(json.dumps({"fingerprint": now}), encoding="utf-8")
     return Run(task.chapter, task.executed, task.parameters(), True, time.perf_counter() - started)
 
 
@@ -145,9 +146,3 @@ def _recorded(record: Path) -> str | None:
         return json.loads(record.read_text(encoding="utf-8"))["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from gfgd.book.claims import Claim
 from gfgd.book.grid import swept
 from gfgd.book.point import Point, Result
 from gfgd.figures import COLOURS, STYLE, WIDTH, line_styles
+from gfgd.files import replacing
 
 #: Values that spread over more than this ratio are drawn on a logarithmic scale.
 WIDE = 20
@@ -80,9 +80,9 @@ def write_table(rows: Sequence[Row], path: Path) -> Path:
     made = table(arrays)
     made = made.set_column(names.index("error"), "error", made["error"].cast(string()))
     made = made.replace_schema_metadata({"gfgd": json.dumps(about)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    parquet.write_table(made, temporary)
-    return temporary.replace(path)
+    with replacing(path) as temporary:
+        parquet.write_table(made, temporary)
+    return path
 
 
 def _array(values: list[Any]) -> Any:
@@ -101,10 +101,9 @@ def write_figure(rows: Sequence[Row], path: Path) -> Path | None:
     if figure is None:
         path.unlink(missing_ok=True)
         return None
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.svg")
-    with mpl.rc_context(STYLE):
-        figure.savefig(temporary, metadata={"Date": None})
-    return temporary.replace(path)
+    with mpl.rc_context(STYLE), replacing(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return path
 
 
 @dataclass(frozen=True)
