@@ -79,29 +79,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def convolutional(images: Tensor, labels: Tensor, rounds: int) -> Table:
-    """Return the table of convolutional networks, against PyTorch's own layers."""
-    heading, *rows = convolution(images, labels, rounds)
-    return Table(
-        "(d) A gradient of the convolutional networks, against torch.nn.Conv2d",
-        heading,
-        rows,
-        [
-            Measured(
-                f"(d) seconds of a gradient, {network}, {dtype}: torch.nn.Conv2d / here",
-                *map(float, re.findall(r"[\d.]+", faster)),
-                at_least=1.5,
-            )
-            for network, dtype, faster, *_ in rows
-        ],
-    )
-
-
 PARTS: dict[str, tuple[Part, ...]] = {
     "a": (accuracy,),
     "b": (descent,),
     "c": (spectrum,),
-    "d": (convolutional,),
+    "d": (convolution,),
     "e": (scaling, memory),
 }
 

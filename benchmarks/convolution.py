@@ -1,52 +1,59 @@
-"""Gradients of the convolutional networks, here and with PyTorch's own layers, side by side."""
+"""(d) Gradients of the convolutional networks, here and with PyTorch's own layers, side by side."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import Measured, Table, alternate, quartiles, ratios, spread
 from gfgd import networks
 
-ROUNDS = 9
 
+def convolution(images: Tensor, labels: Tensor, rounds: int) -> Table:
+    """Time a gradient beside the same network of ``nn.Conv2d``, ``nn.MaxPool2d``, ``nn.Linear``.
 
-def convolution(images: Tensor, labels: Tensor, rounds: int = ROUNDS) -> list[tuple[str, ...]]:
-    """Return a heading and rows: network, dtype, how many times faster, milliseconds of both.
-
-    The peer is the same network of ``nn.Conv2d``, ``nn.MaxPool2d`` and ``nn.Linear``, on all
-    samples in one batch and on batches of 100. The three alternate, so that a busy machine slows
-    all of them down; the ratio is the median over the rounds, with its quartiles.
+    The peer takes all samples in one batch, and batches of 100.
     """
-    rows = [
-        ("network", "dtype", "faster than one batch", "than batches", "ms here", "ms, one batch")
-    ]
+    rows, measured = [], []
     for variant in networks.VARIANTS:
         for dtype in (torch.float32, torch.float64):
             objective = networks.convolutional(images, labels, variant=variant, dtype=dtype)
-            start = objective.initial(1)
             module = torch_module(objective)
             inputs = objective.inputs.view(-1, 1, *objective.convolutions[0].input_size)
             here, whole, parts = alternate(
                 rounds,
-                lambda objective=objective, start=start: objective.gradient(start),
+                partial(objective.gradient, objective.initial(1)),
                 peer(module, inputs, labels, len(inputs)),
                 peer(module, inputs, labels, 100),
+                title=f"(d) {variant}",
             )
+            name = str(dtype).removeprefix("torch.")
             rows.append(
                 (
                     variant,
-                    str(dtype).removeprefix("torch."),
-                    spread([b / a for a, b in zip(here, whole, strict=True)]),
-                    spread([b / a for a, b in zip(here, parts, strict=True)]),
-                    f"{1e3 * statistics.median(here):.1f}",
-                    f"{1e3 * statistics.median(whole):.1f}",
+                    name,
+                    spread(ratios(whole, here)),
+                    spread(ratios(parts, here)),
+                    f"{1e3 * quartiles(here)[0]:.1f}",
+                    f"{1e3 * quartiles(whole)[0]:.1f}",
                 )
             )
-    return rows
+            measured.append(
+                Measured.median(
+                    f"(d) seconds of a gradient, {variant}, {name}: torch.nn.Conv2d / here",
+                    ratios(whole, here),
+                    at_least=1.5,
+                )
+            )
+    return Table(
+        "(d) A gradient of the convolutional networks, against torch.nn.Conv2d",
+        ("network", "dtype", "faster than one batch", "than batches", "ms here", "ms, one batch"),
+        rows,
+        measured,
+    )
 
 
 def torch_module(objective: networks.Convolutional) -> nn.Sequential:
@@ -83,21 +90,3 @@ def peer(module: nn.Module, inputs: Tensor, labels: Tensor, batch: int) -> Calla
             loss.backward()
 
     return gradient
-
-
-def alternate(rounds: int, *functions: Callable[[], object]) -> list[list[float]]:
-    """Return the seconds that each function takes in each round, after one round to warm up."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for turn in range(rounds + 1):
-        for function, taken in zip(functions, seconds, strict=True):
-            before = time.perf_counter()
-            function()
-            if turn:
-                taken.append(time.perf_counter() - before)
-    return seconds
-
-
-def spread(ratios: list[float]) -> str:
-    """Return the median and the quartiles."""
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

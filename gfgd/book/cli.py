@@ -17,8 +17,11 @@ from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, fi
 from gfgd.book.execute import ChapterError, execute_chapter
 from gfgd.book.long_runs import ARCHITECTURES, DTYPES, RATIOS, make_archive
 from gfgd.book.parameters import ParameterError, read_preset
-from gfgd.book.sweep import SweepError, run_sweep
+from gfgd.book.sweep import SweepError, cores, run_sweep
 from gfgd.datasets import DatasetError, fetch_mnist
+
+#: Chapters that run at the same time by default, at most: memory is not likely to hold more.
+MOST_JOBS = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     book = _command(commands, "book", _book, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     book.add_argument(
-        "--jobs", type=int, default=_cores(), help="chapters that run at the same time: %(default)s"
+        "--jobs",
+        type=int,
+        default=min(cores(), MOST_JOBS),
+        help="chapters that run at the same time: %(default)s",
     )
     long = _command(commands, "archive", _archive, "make what is missing in data/archive")
     long.add_argument("--networks", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
@@ -170,11 +176,6 @@ def _book(options: argparse.Namespace) -> int:
         lines = "\n".join(f"  {line}" for line in failures)
         return _fail(f"these claims do not hold:\n{lines}", 1)
     return 0
-
-
-def _cores() -> int:
-    """Return as many jobs as there are cores, but no more than memory is likely to hold."""
-    return min(os.cpu_count() or 1, 4)
 
 
 def _dataset() -> str | None:

@@ -19,7 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from gfgd.book.claims import Claim
 from gfgd.book.execute import ChapterError, execute_chapter, read_records
 from gfgd.book.fingerprint import fingerprint
-from gfgd.book.runs import archive
+from gfgd.book.runs import data_of
 
 KEPT = "points"
 RUNNING = ".running"
@@ -103,7 +103,7 @@ class Point:
 
 def sources(chapter: Path, root: Path) -> str:
     """Return the fingerprint of all that a chapter's run depends on apart from its parameters."""
-    return fingerprint(chapter, root, {}, data=archive(root))
+    return fingerprint(chapter, root, {}, data=data_of(chapter, root))
 
 
 def kept_result(point: Point) -> Result | None:

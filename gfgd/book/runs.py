@@ -58,8 +58,7 @@ class Task:
 
     def fingerprint(self, root: Path) -> str:
         """Return the fingerprint of what a run would depend on now."""
-        data = archive(root) if _reads_archive(self.chapter) else []
-        return fingerprint(self.chapter, root, self.parameters(), data=data)
+        return fingerprint(self.chapter, root, self.parameters(), data=data_of(self.chapter, root))
 
 
 def run_chapters(
@@ -132,13 +131,11 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
         pool.shutdown(cancel_futures=True)
 
 
-def archive(root: Path) -> list[Path]:
-    """Return the archived results of long runs, which chapters may read."""
+def data_of(chapter: Path, root: Path) -> list[Path]:
+    """Return the files that a chapter reads: the archive of long runs, if it imports that."""
+    if "gfgd.archive" not in notebook_imports(nbformat.read(chapter, as_version=4)):
+        return []
     return [path for path in (root / "data" / "archive").rglob("*") if path.is_file()]
-
-
-def _reads_archive(chapter: Path) -> bool:
-    return "gfgd.archive" in notebook_imports(nbformat.read(chapter, as_version=4))
 
 
 def _recorded(record: Path) -> str | None:

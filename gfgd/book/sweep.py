@@ -106,7 +106,7 @@ def run_sweep(
         missing = [point for point in points if point.fingerprint not in results]
         say(f"{len(points)} points; of these there already: {len(results)}")
         if missing:
-            workers = min(workers or _cores(), len(missing))
+            workers = min(workers or cores(), len(missing))
             with _cluster(scheduler, workers, folder / RUNNING) as client:
                 results |= _compute(client, missing, chapter.stem, len(points))
         shutil.rmtree(folder / RUNNING, ignore_errors=True)
@@ -227,12 +227,12 @@ def _cluster(scheduler: str | None, workers: int, scratch: Path) -> Iterator[Any
         yield client
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(workers: int) -> dict[str, str]:
     """Return the environment that shares the cores among workers, but for what the user has set."""
-    share = str(max(1, _cores() // workers))
+    share = str(max(1, cores() // workers))
     return {name: share for name in _THREADS if name not in os.environ}
