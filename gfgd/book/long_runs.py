@@ -50,6 +50,8 @@ CHECKPOINT_SECONDS = 30.0
 FLOW_PIECE = 5
 #: Times at which eigenvalues are computed before they are kept: each piece starts anew.
 SPECTRUM_PIECE = 10
+#: What stands for the slash of a run's name in a file's.
+_SLASH = " over "
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,13 @@ class Experiment:
 
     def file(self, run: str) -> Path:
         """Return where a run's trajectory lies while weights are needed."""
-        return self.scratch / f"{run.replace('/', ' over ')}.npz"
+        return self.scratch / f"{run.replace('/', _SLASH)}.npz"
+
+
+def complete_runs(scratch: Path) -> dict[str, Path]:
+    """Return the files of the runs in an experiment's folder that are done, by name."""
+    notes = sorted(scratch.glob("*.json"))  # written when a run is done
+    return {note.stem.replace(_SLASH, "/"): note.with_suffix(".npz") for note in notes}
 
 
 @dataclass(frozen=True)

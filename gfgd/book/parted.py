@@ -17,6 +17,7 @@ import torch
 
 from gfgd import archive, datasets, gates
 from gfgd.book.execute import commit
+from gfgd.book.long_runs import complete_runs
 from gfgd.files import replacing
 from gfgd.networks import FullyConnected, fully_connected
 from gfgd.trajectory import Trajectory
@@ -82,9 +83,9 @@ def make(root: Path) -> Path:
     for folder in sorted((root / "_build" / "archive").glob(f"{NETWORK}-seed*-*")):
         seed = folder.name.removeprefix(f"{NETWORK}-seed").partition("-")[0]
         runs = {
-            note.stem.replace(" over ", "/"): Trajectory.load(note.with_suffix(".npz"))
-            for note in sorted(folder.glob("*.json"))  # a run's note is written when it is done
-            if not note.stem.endswith("float32")
+            run: Trajectory.load(path)
+            for run, path in complete_runs(folder).items()
+            if not run.endswith("float32")
         }
         seeds[seed] = parted(network, runs)
         seeds[seed]["times"] = next(iter(runs.values())).times.tolist()
