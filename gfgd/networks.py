@@ -43,9 +43,10 @@ ACTIVATIONS = {
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return −log softmax(outputs)[label] per sample: (..., N, K) and (N,) to (..., N)."""
-    log_probabilities = outputs.log_softmax(-1)
-    index = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
-    return -log_probabilities.gather(-1, index).squeeze(-1)
+    # Sample by sample in memory the few classes would leave nothing to vectorise.
+    log_probabilities = outputs.mT.log_softmax(-2)
+    index = labels.expand(outputs.shape[:-1]).unsqueeze(-2)
+    return -log_probabilities.gather(-2, index).squeeze(-2)
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -205,11 +206,11 @@ class FullyConnected(Network):
         weights = self.weights(point.to(prepared.dtype))
         if self.activation.name == "linear":
             # The product of the weights first: it is the smaller one where N is large.
-            return prepared @ end_to_end(weights).mT
-        hidden = prepared
-        for weight in weights[:-1]:
-            hidden = self.activation.apply(hidden @ weight.mT)
-        return hidden @ weights[-1].mT
+            return (end_to_end(weights) @ prepared.mT).mT
+        hidden = weights[0] @ prepared.mT
+        for weight in weights[1:]:
+            hidden = weight @ self.activation.apply(hidden)
+        return hidden.mT
 
 
 def fully_connected(
