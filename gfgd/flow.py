@@ -12,7 +12,8 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from gfgd import checks
-from gfgd.objective import Objective, Term
+from gfgd.objective import Objective
+from gfgd.smoothness import kinked_operations
 from gfgd.trajectory import COMPLETED, Trajectory
 
 Field = Callable[[float, Tensor], Tensor]
@@ -26,12 +27,6 @@ FIXED_METHODS = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
 
 #: The second integration, which estimates the error, runs at tolerances this much looser.
 LOOSENING = 10.0
-#: Operations whose derivative jumps, by how PyTorch's names of their derivatives begin.
-KINKED = (
-    *("Relu", "LeakyRelu", "Prelu", "Rrelu", "Threshold", "Abs", "L1Loss", "Clamp", "Median"),
-    *("Hardtanh", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Sort", "Topk"),
-    *("Max", "Min", "Amax", "Amin", "AdaptiveMax", "FractionalMax", "_Largest"),
-)
 #: torchdiffeq never makes a rejected step smaller than this part of itself.
 LEAST_SHRINKAGE = 0.2
 
@@ -113,8 +108,8 @@ def gradient_flow(
     branch, and no comparison of runs can tell. So `error` carries no promise there, and
     `error_doubt` says so. It is set
 
-    * where PyTorch's record of how f is computed has an operation of `KINKED` in it, such as
-      ReLU or max-pooling;
+    * where f is computed with an operation that has kinks, such as ReLU or max-pooling
+      (:func:`gfgd.smoothness.kinked_operations`);
 
     or where the step control behaved as it cannot on a smooth field (which is all that
     :func:`integrate` can look at):
@@ -143,7 +138,7 @@ def gradient_flow(
         max_evaluations=max_gradients,
     )
     doubt = solution.error_doubt
-    if estimate_error and doubt is None and (kinked := kinks(objective, start)):
+    if estimate_error and doubt is None and (kinked := kinked_operations(objective, start)):
         doubt = f"the gradient may jump: f is computed with {', '.join(kinked)}"
     return Trajectory(
         times=solution.times,
@@ -154,25 +149,6 @@ def gradient_flow(
         error=solution.error,
         error_doubt=doubt,
     )
-
-
-def kinks(objective: Objective, point: Tensor) -> list[str]:
-    """Return which operations of `KINKED` f(θ) is computed with, as PyTorch calls them."""
-    found = set().union(*(_operations(term, point) for term in objective.terms))
-    return sorted(name for name in found if name.startswith(KINKED))
-
-
-def _operations(term: Term, point: Tensor) -> set[str]:
-    """Return PyTorch's names for the operations on the way from θ to term(θ)."""
-    with torch.enable_grad():
-        value = term(point.detach().requires_grad_())
-    seen, waiting = set(), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [parent for parent, _ in node.next_functions]
-    return {type(node).__name__.split("Backward")[0] for node in seen}
 
 
 def integrate(

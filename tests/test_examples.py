@@ -1,7 +1,8 @@
 import torch
 
 from gfgd import examples
-from gfgd.objective import Objective, check_derivatives
+from gfgd.objective import Objective
+from gfgd.smoothness import check_derivatives
 
 
 def test_the_example_is_a_smooth_objective_on_two_hundred_digits():

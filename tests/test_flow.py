@@ -5,8 +5,7 @@ import torch
 
 from gfgd.descent import gradient_descent
 from gfgd.figures import fitted_slope
-from gfgd.flow import ADAPTIVE_METHODS, FIXED_METHODS, gradient_flow, integrate, kinks
-from gfgd.objective import Objective
+from gfgd.flow import ADAPTIVE_METHODS, FIXED_METHODS, gradient_flow, integrate
 from tests.problems import quadratic, small_network
 
 TIMES = torch.linspace(0, 2, 5, dtype=torch.float64)
@@ -110,25 +109,6 @@ def test_on_a_relu_network_the_error_is_always_doubted(rtol):
             objective, objective.initial(0), times, rtol=rtol, atol=rtol / 100, max_gradients=1000
         )
         assert (flow.error_doubt is None) == (activation not in ("relu", "leaky_relu"))
-
-
-def test_kinks_by_the_names_of_operations():
-    module = torch.nn.Sequential(
-        torch.nn.Unflatten(1, (1, 4, 4)),
-        torch.nn.Conv2d(1, 2, 3),
-        torch.nn.SiLU(),
-        torch.nn.MaxPool2d(2),
-        torch.nn.Flatten(),
-        torch.nn.Hardtanh(),
-    )
-    objective = Objective.from_module(
-        module, torch.nn.functional.l1_loss, torch.randn(3, 16), torch.zeros(3, 2)
-    )
-    assert kinks(objective, objective.start) == ["Abs", "Hardtanh", "MaxPool2DWithIndices"]
-    smooth = small_network("tanh", chunk_size=5)
-    assert kinks(smooth, smooth.initial(0)) == []
-    two = Objective(lambda p: p.square().sum(-1), lambda p: p.abs().sum(-1), dimension=2)
-    assert kinks(two, torch.ones(3, 2)) == ["Abs"]
 
 
 def test_steps_that_the_requested_times_set_raise_a_doubt():
