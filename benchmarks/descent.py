@@ -162,16 +162,16 @@ def bare_products(
     """Return a function that does the matrix products of `count` gradients and nothing else."""
     first, second, third = objective.weights(start)
     inputs = objective.inputs
-    hidden = torch.randn(len(inputs), len(first)).to(inputs)
-    outputs = torch.randn(len(inputs), len(third)).to(inputs)
+    hidden = torch.randn(len(first), len(inputs)).to(inputs)
+    outputs = torch.randn(len(third), len(inputs)).to(inputs)
 
     def products() -> None:
         for _ in range(count):
-            a = inputs @ first.T
-            b = a @ second.T
-            _ = b @ third.T
-            _ = outputs @ third, outputs.T @ b
-            _ = hidden @ second, hidden.T @ a
-            _ = hidden.T @ inputs
+            a = first @ inputs.T
+            b = second @ a
+            _ = third @ b
+            _ = third.T @ outputs, outputs @ b.T
+            _ = second.T @ hidden, hidden @ a.T
+            _ = hidden @ inputs
 
     return products
