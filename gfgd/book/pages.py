@@ -39,34 +39,67 @@ def duplicates(gathered: Iterable[Gathered]) -> list[str]:
 
 
 def what_holds(gathered: Iterable[Gathered]) -> str:
-    """Return the page "What holds" in Markdown: a table a slide, in the order of the book."""
+    """Return the page "What holds" in Markdown: the claims by slide and chapter, in order.
+
+    A claim is an item of a list; ``_static/gfgd.css`` lays it out in columns, or on a phone as a
+    card.
+    """
     entries = list(gathered)
-    held = sum(entry.claim.holds for entry in entries)
-    page = [
-        "# What holds",
-        "",
-        f"Claims checked when this book was built: {len(entries)}. Of these hold: {held}.",
-        "Each row links to the place in its chapter where the number was measured.",
+    failed = [entry for entry in entries if not entry.claim.holds]
+    page = ["# What holds", "", _totals(entries), ""]
+    page += [
+        "A claim is a statement with a measured number and the criterion that this number must",
+        "meet. *Proved* marks a theorem that was checked in numbers, *measured* an observation.",
+        "The name of a claim leads to the place in its chapter where the number was measured.",
         "The same list, for programs: <a href='claims.json'>claims.json</a>.",
     ]
+    if failed:
+        page += ["", "## What does not hold", "", *_claims_list(failed)]
     slides = list(dict.fromkeys(entry.claim.slide for entry in entries))
     entries.sort(key=lambda entry: slides.index(entry.claim.slide))
-    for slide, rows in groupby(entries, key=lambda entry: entry.claim.slide):
-        page += ["", f"## {slide or 'Beyond the slides'}", "", *_claims_table(rows)]
+    for slide, of_slide in groupby(entries, key=lambda entry: entry.claim.slide):
+        page += ["", f"## {slide or 'Beyond the slides'}"]
+        for heading, rows in groupby(of_slide, key=_chapter_heading):
+            page += ["", heading, "", *_claims_list(rows)]
     return "\n".join(page) + "\n"
 
 
-def _claims_table(entries: Iterable[Gathered]) -> list[str]:
-    header = ["Claim", "Chapter", "Measured", "Criterion", "Verdict", "Kind", "Dataset, preset"]
-    rows = [_row(header), _row(["---"] * len(header))]
-    for entry in entries:
-        claim = entry.claim
-        link = f"<a href='{entry.chapter}.html#claim-{claim.name}'>{escape(entry.title)}</a>"
-        mark = "✓" if claim.holds else "✗"
-        run = ", ".join(filter(None, [entry.dataset, entry.preset]))
-        cells = [_plain(claim.statement), link, f"{claim.measured:.4g}", claim.criterion]
-        rows.append(_row([*cells, f"{mark} {claim.verdict}", claim.kind, run]))
-    return rows
+def _totals(entries: list[Gathered]) -> str:
+    held = sum(entry.claim.holds for entry in entries)
+    proved = sum(entry.claim.kind == "proved" for entry in entries)
+    return (
+        f"**{len(entries)} claims: {held} hold, {len(entries) - held} do not;** "
+        f"{proved} proved, {len(entries) - proved} measured. Checked when this book was built."
+    )
+
+
+def _number(chapter: str) -> str:
+    """Return the number that a chapter's file name begins with, without zeros in front."""
+    return chapter.split("/")[-1].partition("_")[0].lstrip("0")
+
+
+def _chapter_heading(entry: Gathered) -> str:
+    number = f"Chapter {_number(entry.chapter)}"
+    return f"### {{doc}}`{number} <{entry.chapter}>`: {_plain(entry.title)}"
+
+
+def _claims_list(entries: Iterable[Gathered]) -> list[str]:
+    return ['<ul class="gfgd-claims" role="list">', *map(_item, entries), "</ul>"]
+
+
+def _item(entry: Gathered) -> str:
+    claim = entry.claim
+    kind, mark = ("gfgd-held", "✓") if claim.holds else ("gfgd-failed", "✗")
+    about = [claim.kind, entry.dataset or "", f"preset {entry.preset}"]
+    about.append(f"chapter {_number(entry.chapter)}")
+    link = f'<a href="{entry.chapter}.html#claim-{claim.name}">{claim.name}</a>'
+    return (
+        f'<li class="{kind}"><strong>{mark} {claim.verdict}</strong>'
+        f" <span>{escape(claim.statement)}</span>"
+        f" <span>measured <b>{claim.measured:.4g}</b>, "
+        f'to be <span class="gfgd-criterion">{claim.criterion}</span></span>'
+        f" <small>{escape(' · '.join(filter(None, about)))} · {link}</small></li>"
+    )
 
 
 def parameters_page(chapters: Mapping[str, tuple[str, Iterable[Parameter]]]) -> str:
