@@ -3,6 +3,13 @@
 document.addEventListener("DOMContentLoaded", () => {
   const look = () => window.dispatchEvent(new Event("resize"));
   new ResizeObserver(look).observe(document.querySelector("main"));
+  // Sphinx sets the parameters of a long signature as a list that defines nothing.
+  document.querySelectorAll("dt.sig dl, dt.sig dd").forEach((list) => (list.role = "none"));
+  // The arrow that unfolds the pages below another in the contents shows no words.
+  document.querySelectorAll("nav li.has-children > details > summary").forEach((arrow) => {
+    const page = arrow.closest("li").querySelector("a").textContent.trim();
+    arrow.setAttribute("aria-label", `Pages below ${page}`);
+  });
   // docutils calls the works cited a list, and none of them a list's item.
   document.querySelectorAll(".citation-list").forEach((works) => works.removeAttribute("role"));
 });

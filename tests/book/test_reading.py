@@ -38,19 +38,29 @@ def open_page(browser, html):
     assert wrong == []
 
 
-def test_search_finds_balanced_and_opens_the_page(open_page):
-    page = open_page(HTML / "index.html")
+def search(page, word):
+    """Search from the keyboard; return where the results lead."""
     page.keyboard.press("Control+k")
-    page.keyboard.type("balanced")
+    page.keyboard.type(word)
     page.keyboard.press("Enter")
     results = page.locator("#search-results li a")
     results.first.wait_for()
-    found = results.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    return results.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+
+
+def test_search_finds_balanced_and_opens_the_page(open_page):
+    page = open_page(HTML / "index.html")
+    found = search(page, "balanced")
     assert any(link.startswith("chapters/06_deep_linear_flow.html") for link in found)
     # The library's functions of that name may come first.
     page.locator("#search-results li a[href^='chapters/']").first.click()
     page.wait_for_url("**/chapters/*")
     assert "balanced" in page.locator("main").inner_text().lower()
+
+
+def test_search_finds_a_function_of_the_library(open_page):
+    page = open_page(HTML / "index.html")
+    assert search(page, "tube_step_size")[0] == "api/bounds.html#gfgd.bounds.tube_step_size"
 
 
 def name(page):
