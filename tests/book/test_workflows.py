@@ -47,8 +47,26 @@ def test_only_the_publishing_job_may_write(path):
     granted = {
         name: job["permissions"] for name, job in content["jobs"].items() if "permissions" in job
     }
-    publishing = {"deploy": {"pages": "write", "id-token": "write"}}
+    write = dict.fromkeys(["contents", "pages", "id-token"], "write")
+    publishing = {"deploy": write | {"actions": "read"}}
     assert granted == (publishing if path.stem == "publish" else {})
+
+
+def test_the_publishing_job_runs_nothing_of_the_book():
+    deploy = workflow("publish")["jobs"]["deploy"]
+    used = [step["uses"].partition("@")[0] for step in deploy["steps"] if "uses" in step]
+    assert used == ["actions/checkout", "actions/deploy-pages"]
+    (shell,) = commands(deploy)
+    programs = {line.split()[0] for line in shell.replace("\\\n", " ").splitlines()}
+    assert programs == {"cp", "gh", "git"}
+
+
+def test_the_token_that_may_write_is_given_to_one_step_and_stands_in_no_command():
+    publish = (GITHUB / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    assert publish.count("github.token") == 1
+    assert "secrets." not in publish
+    for job in workflow("publish")["jobs"].values():
+        assert not any("${{" in line for line in commands(job))
 
 
 @each_workflow
