@@ -280,7 +280,9 @@ def deciding_parting(
     """Return the earliest parting that matters for the distance of two runs at the end, or None.
 
     A parting adds about its jump times the time for which the gate differs. It matters if that
-    is at least `PARTING_MATTERS` of the distance at the last time.
+    is at least `PARTING_MATTERS` of the distance at the last time, and if less than half of that
+    distance was there before the gate differed: runs that are far apart for any other reason
+    hold gates differently, too.
 
     Parameters
     ----------
@@ -289,11 +291,12 @@ def deciding_parting(
     distance, times
         The distance of the two runs at the recorded times, and these, shape ``(T,)``.
     """
+    end = float(distance[-1])
     for parting in partings:
         first, length = parting.difference.first, parting.difference.length
-        if parting.jump * float(times[first + length - 1] - times[first]) >= (
-            PARTING_MATTERS * float(distance[-1])
-        ):
+        before = float(distance[max(first - 1, 0)])
+        adds = parting.jump * float(times[first + length - 1] - times[first])
+        if adds >= PARTING_MATTERS * end and before < end / 2:
             return parting
     return None
 

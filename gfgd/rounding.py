@@ -51,8 +51,9 @@ def spacing(point: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def quantised(point: Tensor, step: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return ω round(s/ω), ω = ω(θ) in `dtype`: the step that θ − s takes in that precision.
 
-    This is exact where θ is a number of that precision and no power of two lies between θ and
-    θ − s or is one of them. It is 0, and θ stays where it is, where |s| < ω/2.
+    This is exact where θ is a number of that precision, no ±2^e lies between θ and θ − s or is
+    one of them, and s/ω is no half-integer (at such a tie floating-point numbers take the even
+    neighbour of θ − s). It is 0, and θ stays where it is, where |s| < ω/2.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ class CompensatedSum:
     """The update rule that remembers what rounding took, and adds it to the next step.
 
     With a carry c, at first 0: y = c − s, θ⁺ = fl(θ + y), c⁺ = (θ + y) − θ⁺. The last is
-    computed without error (Knuth 1997, section 4.2.2, Theorem B), so that θ + c changes by y
+    computed without error (Knuth 1997, section 4.2.2, Theorem B), so that θ⁺ + c⁺ = θ + y
     exactly, and only y is rounded: by a 2⁻²⁴th part of itself in float32. This is Kahan's
     summation (1965). An instance serves one run.
     """

@@ -187,6 +187,24 @@ def test_the_deciding_parting_is_the_first_that_explains_the_distance():
     large = gates.Parting(gates.Difference(3, 2, 2, 2), 1.0, -1.0, 0.5, False)
     assert gates.deciding_parting([small, large], distance, times) is large
     assert gates.deciding_parting([small], distance, times) is None
+    far_before = torch.tensor([0.0, 0.6, 0.8, 1.0])
+    assert gates.deciding_parting([large], far_before, times) is None
+
+
+def test_runs_that_a_displacement_sets_apart_have_no_deciding_parting():
+    # The displacement makes gates differ, and some of them part; none of them is the cause.
+    # (Without a look at the distance before, three of the 20 would be named.)
+    for seed in range(20):
+        objective, point = on_the_kink(column=seed % 9, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        away = torch.randn(point.shape, generator=generator, dtype=point.dtype)
+        left, right = (
+            gradient_descent(objective, start, step_size=1e-3, iterations=400, record_every=5)
+            for start in (point, point + 0.1 * away / away.norm())
+        )
+        found = gates.partings(objective, left, right, at_least=5)
+        distance = left.distance_to(right)
+        assert gates.deciding_parting(found, distance, left.times) is None
 
 
 def test_runs_meet_again_at_a_kink_that_slides():
