@@ -111,6 +111,52 @@ def available(folder: Path = FOLDER) -> list[tuple[str, int]]:
     return [(network, int(seed)) for network, seed in pairs]
 
 
+@dataclass(frozen=True, eq=False)
+class Published:
+    """What the figures of Elkabetz & Cohen (2021) show of one network, at 101 times.
+
+    Attributes
+    ----------
+    times
+        Shape ``(T,)``.
+    travelled
+        Distance of GD with step size η₀ from its start.
+    distances
+        Distance of GD with η₀ from GD with η₀/r, by r. With biases they are left out of both.
+    """
+
+    times: Tensor
+    travelled: Tensor
+    distances: dict[int, Tensor]
+
+
+def published(network: str, folder: Path = FOLDER) -> Published:
+    """Return the published curves of a network; ``published.json`` names their source.
+
+    They are known to the figures' resolution, about 1e-5. The paper does not give its seed.
+
+    Raises
+    ------
+    ArchiveError
+        If the file is not there, or does not have the network.
+    """
+    path = folder / "published.json"
+    if not path.is_file():
+        raise ArchiveError(f"{path}: is not there; it comes with a checkout")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if network not in content["networks"]:
+        raise ArchiveError(f"{network}: {path.name} has {', '.join(content['networks'])}")
+    curves = content["networks"][network]
+    return Published(
+        times=torch.tensor(content["times"], dtype=torch.float64),
+        travelled=torch.tensor(curves["travelled"], dtype=torch.float64),
+        distances={
+            int(ratio): torch.tensor(values, dtype=torch.float64)
+            for ratio, values in curves["distances"].items()
+        },
+    )
+
+
 def read(network: str, *, seed: int = 1, folder: Path = FOLDER) -> Archived:
     """Return the archived runs of a network, such as ``"fully_connected_relu"``.
 

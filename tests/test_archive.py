@@ -81,3 +81,21 @@ def test_absent_and_damaged_results_are_told(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ArchiveError, match="restore it from git"):
         archive.read("toy", seed=3, folder=tmp_path)
+
+
+def test_published_curves():
+    linear = archive.published("fully_connected_linear")
+    assert sorted(linear.distances) == [2, 5, 10, 20]
+    for values in (linear.travelled, *linear.distances.values()):
+        assert values.shape == linear.times.shape == (101,)
+        assert values[0] == 0
+    # As read off the printed figure by eye.
+    assert float(linear.travelled[-1]) == pytest.approx(2.6, abs=0.05)
+    assert float(linear.distances[20][-1]) == pytest.approx(0.016, abs=0.001)
+
+
+def test_published_curves_that_are_not_there(tmp_path):
+    with pytest.raises(ArchiveError, match=r"toy: published\.json has fully_connected_linear"):
+        archive.published("toy")
+    with pytest.raises(ArchiveError, match="comes with a checkout"):
+        archive.published("toy", tmp_path)
