@@ -12,4 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   // docutils calls the works cited a list, and none of them a list's item.
   document.querySelectorAll(".citation-list").forEach((works) => works.removeAttribute("role"));
+  // myst-nb gives all folds of code one name, "Toggle hidden content", in place of their own text.
+  const folds = document.querySelectorAll("details.hide > summary");
+  folds.forEach((fold) => fold.removeAttribute("aria-label"));
 });

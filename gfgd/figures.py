@@ -8,7 +8,7 @@ read on a dark page too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, repeat
 from typing import Any
@@ -41,8 +41,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
-    "legend.framealpha": 0.85,
-    "legend.edgecolor": "none",
+    "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.hashsalt": "gfgd",  # the same picture gives the same file
@@ -71,7 +70,7 @@ def curves(
     xscale: str = "linear",
     title: str = "",
 ) -> Figure:
-    """Draw one line for each entry of `lines` against `times`, with a legend.
+    """Draw one line for each entry of `lines` against `times`, with a legend below.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def curves(
 
 
 def panels(
-    times: ArrayLike | Mapping[str, ArrayLike],
+    times: ArrayLike | Mapping[str, Any],
     groups: Mapping[str, Mapping[str, ArrayLike]],
     *,
     ylabel: str,
@@ -105,20 +104,18 @@ def panels(
 ) -> Figure:
     """Draw groups of lines, one panel below the other: title to label to values.
 
-    The arguments are those of :func:`curves`; all panels share the time axis.
+    The arguments are those of :func:`curves`; all panels share the time axis and the legend. Equal
+    labels look alike. Where they have times of their own in each panel, `times` is title to label
+    to times.
     """
-    figure = Figure(figsize=(WIDTH, 0.6 + 3.2 * len(groups)))
-    rows = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, lines) in zip(rows, groups.items(), strict=True):
-        for (label, values), (colour, dashes) in zip(lines.items(), line_styles(), strict=False):
-            at = times[label] if isinstance(times, Mapping) else times
-            drawn = _numbers(values)
-            if yscale == "log":
-                drawn = np.where(drawn > 0, drawn, np.nan)
-            axes.plot(_numbers(at), drawn, color=colour, linestyle=dashes, label=label)
+    figure, grid = _grid(len(groups), 1, margin=0.5, height=3.0, sharex=True)
+    styles = _styles(groups.values())
+    for axes, (title, lines) in zip(grid[:, 0], groups.items(), strict=True):
+        own = isinstance(times, Mapping) and title in times
+        _draw_lines(axes, times[title] if own else times, lines, styles, yscale)
         axes.set(ylabel=ylabel, yscale=yscale, xscale=xscale, title=title)
-        _legend(axes, len(lines))
-    rows[-1].set_xlabel(xlabel)
+    grid[-1, 0].set_xlabel(xlabel)
+    _common_legend(figure)
     return figure
 
 
@@ -131,7 +128,7 @@ def order_of_convergence(
     title: str = "",
 ) -> Figure:
     """Draw errors against step sizes on log–log axes, each with its fitted slope."""
-    figure = Figure(figsize=(WIDTH, 4.0))
+    figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot()
     sizes = _numbers(step_sizes)
     for (label, values), (colour, dashes) in zip(errors.items(), line_styles(), strict=False):
@@ -145,7 +142,7 @@ def order_of_convergence(
             label=f"{label}: slope {slope:.2f}",
         )
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log", title=title)
-    _legend(axes, len(errors))
+    _common_legend(figure)
     return figure
 
 
@@ -153,6 +150,7 @@ def spectrum(spectra: Mapping[str, Spectrum], *, title: str = "") -> Figure:
     """Draw λmax (top) and λmin (bottom) along trajectories; open circles did not converge."""
     figure = Figure(figsize=(WIDTH, 6.0))
     top, bottom = figure.subplots(2, 1, sharex=True)
+    bottom.set_yscale("symlog", linthresh=LINEAR_BELOW)
     for (label, found), (colour, dashes) in zip(spectra.items(), line_styles(), strict=False):
         times = _numbers(found.times)
         for axes, name in ((top, "largest"), (bottom, "smallest")):
@@ -162,12 +160,11 @@ def spectrum(spectra: Mapping[str, Spectrum], *, title: str = "") -> Figure:
             axes.plot(times[failed], values[failed], "o", color=colour, fillstyle="none")
     top.set(ylabel="λmax of the Hessian", title=title, ylim=(0, None))
     bottom.set(ylabel="λmin of the Hessian", xlabel="time t")
-    bottom.set_yscale("symlog", linthresh=LINEAR_BELOW)
     decades = [step * 10.0**k for k in range(-2, 4) for step in (1, 3)]
     bottom.yaxis.set_major_locator(FixedLocator([*(-t for t in decades), 0, *decades]))
     bottom.yaxis.set_major_formatter("{x:g}")
     bottom.yaxis.set_minor_locator(NullLocator())
-    _legend(top, len(spectra))
+    _common_legend(figure)
     return figure
 
 
@@ -177,8 +174,14 @@ def fitted_slope(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def line_styles() -> cycle[tuple[str, str | tuple[int, Sequence[int]]]]:
-    """Return pairs of a colour and a dash pattern, no two alike among the first seven."""
-    return cycle(zip(COLOURS, DASHES, strict=True))
+    """Return pairs of a colour and a dash pattern, no two alike among the first 49."""
+    many = len(COLOURS)
+    return cycle((COLOURS[i % many], DASHES[(i + i // many) % many]) for i in range(many**2))
+
+
+def _styles(groups: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """Return a colour and a dash pattern for each label of some groups."""
+    return dict(zip(dict.fromkeys(chain(*groups)), line_styles(), strict=False))
 
 
 def _numbers(values) -> np.ndarray:
@@ -186,13 +189,30 @@ def _numbers(values) -> np.ndarray:
     return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
-def _legend(axes: Axes, lines: int) -> None:
-    if lines > 1:
-        axes.legend(fontsize=10)
+def _draw_lines(
+    axes: Axes,
+    times: ArrayLike | Mapping[str, ArrayLike],
+    lines: Mapping[str, ArrayLike],
+    styles: Mapping[str, tuple[str, Any]],
+    yscale: str,
+    broad: Collection[str] = (),
+) -> None:
+    """Draw lines in the styles of their labels; with their points, if they are few."""
+    for label, values in lines.items():
+        at = _numbers(times[label] if isinstance(times, Mapping) else times)
+        drawn = _numbers(values)
+        if yscale == "log":
+            drawn = np.where(drawn > 0, drawn, np.nan)
+        colour, dashes = styles[label]
+        look = {"lw": 5, "alpha": 0.45, "zorder": 1.5} if label in broad else {"ls": dashes}
+        marker = {"marker": "o", "ms": 4} if len(at) <= FEW_TIMES else {}
+        axes.plot(at, drawn, color=colour, label=label, **look, **marker)
 
 
-#: Paths of at most this many points are drawn with their points.
+#: Paths of at most this many points are drawn with their points,
 FEW_POINTS = 80
+#: and so are lines of at most this many values.
+FEW_TIMES = 12
 
 
 def paths_on_contours(
@@ -212,15 +232,14 @@ def paths_on_contours(
     """
     columns = min(columns, len(drawings))
     side = WIDTH / columns if columns > 1 else 0.75 * WIDTH
-    figure, grid = _grid(len(drawings), columns, margin=0.7, height=side)
-    labels = dict.fromkeys(label for _, paths in drawings.values() for label in paths)
-    styles = dict(zip(labels, line_styles(), strict=False))
+    figure, grid = _grid(len(drawings), columns, margin=0.4, height=side)
+    styles = _styles(paths for _, paths in drawings.values())
     for axes, (title, (known, paths)) in zip(grid.ravel(), drawings.items(), strict=False):
         _contours(axes, known)
         for width, (label, points) in zip(chain([3.0], repeat(1.3)), paths.items(), strict=False):
             _path(axes, known, _numbers(points), label, styles[label], width)
         axes.set(title=title, aspect="equal")
-    _common_legend(figure, columns=3)
+    _common_legend(figure)
     return figure
 
 
@@ -257,7 +276,7 @@ def _path(axes: Axes, known: Landscape, points: np.ndarray, label: str, style, w
 
 
 def small_multiples(
-    times: ArrayLike,
+    times: ArrayLike | Mapping[str, ArrayLike],
     groups: Mapping[str, Mapping[str, ArrayLike]],
     *,
     ylabel: str,
@@ -266,31 +285,22 @@ def small_multiples(
     xscale: str = "linear",
     columns: int = 2,
     height: float = 2.3,
-    legend_columns: int = 3,
     broad: Collection[str] = (),
 ) -> Figure:
     """Draw groups of lines, each in a small panel with a scale of its own: title to lines.
 
-    As :func:`panels`, but side by side, with one legend for all. Equal labels look alike. Lines
-    with a label in `broad` are broad, pale and solid, so that others can be seen on them; `height`
-    is a panel's, in inches.
+    As :func:`panels`, but side by side. Lines with a label in `broad` are broad, pale and solid, so
+    that others can be seen on them; `height` is a panel's, in inches.
     """
-    figure, grid = _grid(len(groups), columns, margin=0.9, height=height, sharex=True)
-    labels = dict.fromkeys(label for lines in groups.values() for label in lines)
-    styles = dict(zip(labels, line_styles(), strict=False))
+    figure, grid = _grid(len(groups), columns, margin=0.6, height=height, sharex=True)
+    styles = _styles(groups.values())
     for axes, (title, lines) in zip(grid.ravel(), groups.items(), strict=False):
-        for label, values in lines.items():
-            drawn = _numbers(values)
-            if yscale == "log":
-                drawn = np.where(drawn > 0, drawn, np.nan)
-            colour, dashes = styles[label]
-            look = {"lw": 5, "alpha": 0.45, "zorder": 1.5} if label in broad else {"ls": dashes}
-            axes.plot(_numbers(times), drawn, color=colour, label=label, **look)
+        _draw_lines(axes, times, lines, styles, yscale, broad)
         axes.set(yscale=yscale, xscale=xscale, title=title)
     for axes in grid[-1]:
         axes.set_xlabel(xlabel)
     figure.supylabel(ylabel, fontsize=11)
-    _common_legend(figure, columns=min(legend_columns, len(labels)))
+    _common_legend(figure)
     return figure
 
 
@@ -349,7 +359,7 @@ def raster(
         What each of the R switches is.
     """
     at = _numbers(times)
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.3 * len(rows)))
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.3 * len(rows)))
     axes = figure.add_subplot()
     height = 0.8 / len(histories)
     for place, (label, history) in enumerate(histories.items()):
@@ -368,7 +378,7 @@ def raster(
     axes.set_xlim(at[0], at[-1])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    _common_legend(figure, columns=len(histories))
+    _common_legend(figure)
     return figure
 
 
@@ -406,7 +416,7 @@ def distribution(
     ValueError
         If a label has no values, or one that is not finite.
     """
-    figure = Figure(figsize=(WIDTH, 4.0))
+    figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot()
     for (label, found), (colour, dashes) in zip(values.items(), line_styles(), strict=False):
         numbers = _numbers(found).ravel()
@@ -414,7 +424,7 @@ def distribution(
             raise ValueError(f"values[{label!r}]: must be finite numbers, at least one")
         axes.ecdf(numbers, color=colour, linestyle=dashes, label=label)
     axes.set(xlabel=xlabel, ylabel="share of instances", xscale=xscale, title=title)
-    _legend(axes, len(values))
+    _common_legend(figure)
     return figure
 
 
@@ -451,9 +461,8 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
     in all panels.
     """
     columns = min(columns, len(drawings))
-    figure, grid = _grid(len(drawings), columns, margin=0.9, height=0.8 * WIDTH / columns)
-    labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
-    styles = dict(zip(labels, line_styles(), strict=False))
+    figure, grid = _grid(len(drawings), columns, margin=0.5, height=0.8 * WIDTH / columns)
+    styles = _styles(drawing.paths for drawing in drawings.values())
     for axes, (title, drawing) in zip(grid.ravel(), drawings.items(), strict=False):
         _arrows(axes, drawing, 26 if columns == 1 else 16)
         for depth, (label, points) in enumerate(drawing.paths.items()):
@@ -469,7 +478,7 @@ def direction_fields(drawings: Mapping[str, DirectionField], *, columns: int = 2
                 zorder=3 - depth / len(drawing.paths),
             )
         axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
-    _common_legend(figure, columns=2)
+    _common_legend(figure)
     return figure
 
 
@@ -492,9 +501,8 @@ def phase_portrait(
         Panels side by side.
     """
     columns = min(columns, len(drawings))
-    figure, grid = _grid(len(drawings), columns, margin=1.1, height=0.85 * WIDTH / columns)
-    labels = dict.fromkeys(label for drawing in drawings.values() for label in drawing.paths)
-    styles = dict(zip(labels, line_styles(), strict=False))
+    figure, grid = _grid(len(drawings), columns, margin=0.5, height=0.85 * WIDTH / columns)
+    styles = _styles(drawing.paths for drawing in drawings.values())
     for axes, (title, drawing) in zip(grid.ravel(), drawings.items(), strict=False):
         _streamlines(axes, drawing)
         for label, points in drawing.paths.items():
@@ -514,7 +522,7 @@ def phase_portrait(
                 **(star if len(at) == 1 else line),
             )
         axes.set(title=title, xlabel=drawing.labels[0], ylabel=drawing.labels[1])
-    _common_legend(figure, columns=2)
+    _common_legend(figure)
     return figure
 
 
@@ -582,11 +590,19 @@ def _grid(
     return figure, grid
 
 
-def _common_legend(figure: Figure, columns: int) -> None:
-    """Put one legend below all panels, each label once."""
+def _common_legend(figure: Figure) -> None:
+    """Put one legend below all panels, where it covers no line: each label once, if there are two.
+
+    The figure grows by the legend's height.
+    """
     handles = {
         text: line
         for axes in figure.axes
         for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
+    if len(handles) < 2:
+        return
+    width = 0.65 + 0.075 * max(map(len, handles))  # of a column, in inches, at font size 10
+    columns = max(1, min(len(handles), int(WIDTH / width)))
+    figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-len(handles) // columns))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, fontsize=10)

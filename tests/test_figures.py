@@ -9,12 +9,18 @@ from gfgd.spectrum import spectrum_along
 from tests.problems import quadratic
 
 
+def names(figure):
+    """Return the entries of a figure's only legend."""
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_curves_have_labels_and_differ_in_colour_and_dashes():
     times = torch.linspace(0, 1, 5)
     figure = figures.curves(times, {"a": times, "b": 2 * times}, ylabel="distance")
     (axes,) = figure.axes
     assert axes.get_ylabel() == "distance" and axes.get_xlabel() == "time t = kη"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert names(figure) == ["a", "b"]
     first, second = axes.get_lines()
     assert first.get_color() != second.get_color()
     assert first.get_linestyle() != second.get_linestyle()
@@ -26,6 +32,48 @@ def test_lines_may_have_times_of_their_own():
         {"a": [0, 1], "b": [0, 1, 2]}, {"a": [1, 2], "b": [1, 2, 3]}, ylabel="f"
     )
     assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()] == [2, 3]
+
+
+def test_few_values_are_drawn_with_their_points():
+    few, many = np.arange(1, 4), np.arange(1, 40)
+    figure = figures.curves({"few": few, "many": many}, {"few": few, "many": many}, ylabel="f")
+    assert [line.get_marker() for line in figure.axes[0].get_lines()] == ["o", "None"]
+
+
+def test_panels_with_times_of_their_own():
+    groups = {"short": {"GD": [1, 2]}, "long": {"GD": [1, 2, 3]}}
+    times = {"short": {"GD": [0, 1]}, "long": {"GD": [0, 2, 4]}}
+    drawn = [
+        axes.lines[0].get_xdata().tolist()
+        for axes in figures.panels(times, groups, ylabel="loss").axes
+    ]
+    assert drawn == [[0, 1], [0, 2, 4]]
+
+
+def test_equal_labels_look_alike_in_all_panels_and_the_legend_covers_none():
+    values = np.linspace(1, 2, 20)
+    figure = figures.panels(
+        values,
+        {"one": {"GF": values, "GD": 2 * values}, "two": {"GD": values, "a third line": values}},
+        ylabel="distance",
+    )
+    first, second = figure.axes
+    assert names(figure) == ["GF", "GD", "a third line"]
+    assert first.get_lines()[1].get_color() == second.get_lines()[0].get_color()
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    frame = legend.get_window_extent()
+    assert frame.y0 >= 0
+    assert not any(frame.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+
+
+def test_a_single_line_needs_no_legend():
+    assert figures.curves([0, 1], {"a": [1, 2]}, ylabel="f").legends == []
+
+
+def test_no_two_lines_look_alike():
+    styles = figures.line_styles()
+    assert len({next(styles) for _ in range(49)}) == 49
 
 
 def test_order_of_convergence_shows_the_slope():
@@ -42,6 +90,7 @@ def test_spectrum_draws_both_ends():
     top, bottom = figure.axes
     np.testing.assert_allclose(top.get_lines()[0].get_ydata(), 2.0)
     np.testing.assert_allclose(bottom.get_lines()[0].get_ydata(), -1.0)
+    assert bottom.get_ylim()[1] < 0  # no empty half for values that do not occur
 
 
 def test_paths_on_contours_cuts_what_runs_away():
@@ -60,8 +109,7 @@ def test_paths_on_contours_cuts_what_runs_away():
     lines = {line.get_label(): line for line in first.get_lines()}
     assert len(lines["GD"].get_xdata()) == 2
     assert lines["GD"].get_marker() == "o" and lines["GF"].get_marker() == "None"
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["GF", "GD"]
+    assert names(figure) == ["GF", "GD"]
     same = {line.get_label(): line for line in second.get_lines()}["GD"]
     assert same.get_color() == lines["GD"].get_color()
     figure.canvas.draw()
@@ -75,8 +123,7 @@ def test_small_multiples_share_a_legend_and_not_a_scale():
         ylabel="error",
     )
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["error", "bound"]
+    assert names(figure) == ["error", "bound"]
     bound = figure.axes[0].get_lines()[1]
     assert figure.axes[2].get_lines()[0].get_color() == bound.get_color()
     assert np.isnan(bound.get_ydata()[0])
@@ -131,8 +178,7 @@ def test_phase_portrait_draws_streamlines_paths_and_rest_points():
     axes = figure.axes[0]
     assert axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-1, 2)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["inwards", "sink", "line"]
+    assert names(figure) == ["inwards", "sink", "line"]
     # Streamlines of −θ lie on rays: both ends have the same direction from 0.
     for start, end in (s[[0, -1]] for s in axes.collections[0].get_segments()):
         assert abs(start[0] * end[1] - start[1] * end[0]) < 0.02
@@ -194,4 +240,4 @@ def test_raster_has_a_bar_where_a_switch_is_on():
     ]
     assert bars == [[(0, 2)], [(1, 3)], [(2, 3)], [(0, 1), (2, 3)]]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["image 3", "image 7"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert names(figure) == ["a", "b"]

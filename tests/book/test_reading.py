@@ -113,6 +113,26 @@ def test_live_pictures_follow_the_reader(open_page, path):
         assert after["gf"] != before["gf"]
 
 
+def test_folded_code_opens_by_keyboard_and_says_what_it_makes(open_page):
+    page = open_page(HTML / "chapters" / "01_gradient_flow_and_descent.html")
+    fold = page.locator("div.cell:has(> .cell_output img) > details.hide").first
+    label = fold.locator("summary > p.collapsed")
+    text = label.evaluate("p => p.innerText + getComputedStyle(p, '::after').content")
+    assert text == 'Show the code" of this figure"'
+    assert fold.locator("summary").get_attribute("aria-label") is None
+    assert not fold.locator("pre").is_visible()
+    fold.locator("summary").press("Enter")
+    assert fold.locator("pre").is_visible()
+
+
+def test_on_paper_code_stays_folded_and_figures_are_there(open_page):
+    page = open_page(HTML / "chapters" / "01_gradient_flow_and_descent.html")
+    page.emulate_media(media="print")
+    cell = page.locator("div.cell:has(> details.hide):has(> .cell_output img)").first
+    assert cell.locator("img").is_visible()
+    assert not cell.locator("pre").is_visible()
+
+
 def test_colours_follow_the_system_and_the_readers_choice(open_page):
     page = open_page(HTML / "index.html")
     theme = "document.documentElement.dataset.theme"

@@ -1,0 +1,40 @@
+"""A chapter's page folds code that only sets up, draws, or puts numbers into words."""
+
+import ast
+
+import nbformat
+import pytest
+
+from gfgd.book.contents import chapters
+from gfgd.book.fingerprint import plain_python
+
+from .conftest import ROOT
+
+SHOWN_BY = {"claim", "report", "record"}
+COMPUTED_BY = {"fitted_slope", "use_style"}  # of gfgd.figures
+
+
+def shows(source):
+    """Whether a cell calls what puts something on the page."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    named = {call.id for call in calls if isinstance(call, ast.Name)}
+    of_module = {
+        (call.value.id, call.attr)
+        for call in calls
+        if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name)
+    }
+    drawn = {name for module, name in of_module if module in ("figures", "live")} - COMPUTED_BY
+    return bool(named & SHOWN_BY or drawn)
+
+
+@pytest.mark.parametrize("path", chapters(ROOT), ids=lambda path: path.stem)
+def test_code_that_shows_is_folded_and_code_that_computes_is_not(path):
+    notebook = nbformat.read(path, as_version=4)
+    imports, *code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "hide-input" in imports.metadata.get("tags", [])
+    for cell in code:
+        tags = cell.metadata.get("tags", [])
+        setting_up = "check-parameters" in tags
+        figure = "mystnb" in cell.metadata
+        wanted = setting_up or figure or shows(plain_python(cell.source))
+        assert ("hide-input" in tags) == wanted, cell.source
