@@ -111,8 +111,8 @@ def panels(
     figure, grid = _grid(len(groups), 1, margin=0.5, height=3.0, sharex=True)
     styles = _styles(groups.values())
     for axes, (title, lines) in zip(grid[:, 0], groups.items(), strict=True):
-        own = isinstance(times, Mapping) and title in times
-        _draw_lines(axes, times[title] if own else times, lines, styles, yscale)
+        at = times.get(title, times) if isinstance(times, Mapping) else times
+        _draw_lines(axes, at, lines, styles, yscale)
         axes.set(ylabel=ylabel, yscale=yscale, xscale=xscale, title=title)
     grid[-1, 0].set_xlabel(xlabel)
     _common_legend(figure)
