@@ -2,30 +2,7 @@ import pytest
 import torch
 
 from gfgd import gates, gradient_descent
-from gfgd.objective import Objective
-from tests.problems import small_network
-
-
-def on_the_kink(activation="relu", sample=3, column=7, seed=2):
-    """Return a network and a θ at which one unit's input vanishes for one sample."""
-    objective = small_network(activation)
-    point = objective.initial(seed)
-    layer, unit = gates.layer_and_unit(objective, column)
-    weights = [weight.clone() for weight in objective.weights(point)]
-    entering = objective.inputs[sample]
-    for weight in weights[: layer - 1]:
-        entering = objective.activation.apply(weight @ entering)
-    row = weights[layer - 1][unit]
-    row -= (row @ entering) / (entering @ entering) * entering
-    return objective, torch.cat([weight.reshape(-1) for weight in weights])
-
-
-def unit_input(objective, sample, column):
-    """Return z_ij(θ) as an objective."""
-    return Objective(
-        lambda point: gates.unit_input(objective, point, sample, column),
-        dimension=objective.dimension,
-    )
+from tests.problems import both_sides, on_the_kink, small_network, unit_input
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -145,27 +122,6 @@ def test_a_gate_that_differs_now_and_then_is_no_lasting_difference():
     right = left.clone()
     right[::2] = True
     assert gates.lasting_differences(left, right, at_least=2) == []
-
-
-def both_sides(kind):
-    """Return a network, a gate whose kink is of that kind, and GD from either side of it."""
-    for seed in range(20):
-        for column in range(9):
-            objective, point = on_the_kink(column=column, seed=seed)
-            found = gates.kinks(objective, point)
-            velocities = (
-                float(side[3, column]) for side in (found.velocities_off, found.velocities_on)
-            )
-            if gates.kind_of_kink(*velocities) == kind and found.jumps[3, column] > 0.05:
-                normal = unit_input(objective, 3, column).gradient(point)
-                runs = [
-                    gradient_descent(
-                        objective, point + side * normal, step_size=1e-3, iterations=40
-                    )
-                    for side in (1e-6, -1e-6)
-                ]
-                return objective, column, float(found.jumps[3, column]), runs
-    raise AssertionError(f"no kink {kind}")
 
 
 def test_runs_part_at_a_kink_that_branches():
