@@ -215,21 +215,9 @@ def central_flow(
         stepper.check_start(point)
     except FlowStopError as cause:
         raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
-    kept: list[tuple[float, _State]] = []
-    status = COMPLETED
-    for k in progress(range(iterations + 1)):
-        recorded = k % record_every == 0 or k == iterations
-        for part in range(substeps if k < iterations else 1):
-            try:
-                state = stepper.state_at(point)
-            except FlowStopError as cause:
-                status = f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
-                break
-            if part == 0 and recorded:
-                kept.append((k * step_size, state))
-            point = point + stepper.duration * state.velocity
-        if status != COMPLETED:
-            break
+    kept, status = _followed(
+        stepper, point, step_size, iterations, record_every, substeps, progress
+    )
     return _collected(kept, stepper, status, start)
 
 
@@ -449,6 +437,30 @@ class _Stepper:
                 "GD diverges too: try a smaller step_size; else more substeps"
             )
         return solved
+
+
+def _followed(
+    stepper: _Stepper,
+    point: Tensor,
+    step_size: float,
+    iterations: int,
+    record_every: int,
+    substeps: int,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> tuple[list[tuple[float, _State]], str]:
+    """Return the recorded times and states, and the status, of Euler steps from a point."""
+    kept = []
+    for k in progress(range(iterations + 1)):
+        recorded = k % record_every == 0 or k == iterations
+        for part in range(substeps if k < iterations else 1):
+            try:
+                state = stepper.state_at(point)
+            except FlowStopError as cause:
+                return kept, f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
+            if part == 0 and recorded:
+                kept.append((k * step_size, state))
+            point = point + stepper.duration * state.velocity
+    return kept, COMPLETED
 
 
 def _collected(

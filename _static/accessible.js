@@ -1,6 +1,7 @@
-/* The theme lets the keyboard reach every box that scrolls, but looks for them only when the window
-   changes its size. Let it look again when the page does, because something was unfolded. */
+/* What the theme and Sphinx leave undone for the keyboard and for screen readers. */
 document.addEventListener("DOMContentLoaded", () => {
+  // The theme lets the keyboard reach every box that scrolls, but looks for them only when the window
+  // changes its size. Let it look again when the page does, because something was unfolded.
   const look = () => window.dispatchEvent(new Event("resize"));
   new ResizeObserver(look).observe(document.querySelector("main"));
   // Sphinx sets the parameters of a long signature as a list that defines nothing.
