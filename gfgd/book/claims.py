@@ -9,13 +9,20 @@ import math
 import re
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from IPython.display import Markdown, display
 
 MIME_TYPE = "application/vnd.gfgd.claim+json"
 RECORD_TYPE = "application/vnd.gfgd.record+json"
-KINDS = ("measured", "proved")
+Kind = Literal["theorem", "verified", "check", "measured"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MEANINGS: dict[Kind, str] = {
+    "theorem": "a statement with its proof; the number tests the code",
+    "verified": "computed with every error enclosed",
+    "check": "an identity, or a solver against a known answer",
+    "measured": "an observation on the networks, data and seeds named",
+}
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -24,8 +31,7 @@ class Claim:
     """A statement, the number measured for it, and the criterion that the number must meet.
 
     Exactly one of `below` (measured < below), `above` (measured > above) and `between`
-    (low <= measured <= high) is given. `kind` tells a theorem checked in numbers ("proved") from
-    an observation ("measured").
+    (low <= measured <= high) is given. `kind` is one of `KINDS`; `MEANINGS` says what each is.
 
     Raises
     ------
@@ -41,7 +47,7 @@ class Claim:
     above: float | None = None
     between: tuple[float, float] | None = None
     slide: str = ""
-    kind: str = "measured"
+    kind: Kind = "measured"
     dataset: str | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +144,7 @@ def claim(
     above: float | None = None,
     between: tuple[float, float] | None = None,
     slide: str,
-    kind: Literal["measured", "proved"] = "measured",
+    kind: Kind = "measured",
     dataset: str | None = None,
 ) -> Claim:
     """Show a claim with its verdict, leave it as a structured output, and return it.
@@ -157,7 +163,9 @@ def claim(
     slide
         The slide of the talk that says so.
     kind
-        "proved" for a theorem that is checked in numbers, else "measured".
+        "theorem": a statement with its proof, where the number tests the code; "verified": computed
+        with every error enclosed; "check": an identity, or a solver against a known answer;
+        "measured": an observation, on three seeds at least where a seed matters.
     dataset
         The dataset that the number comes from, where there is one.
 

@@ -1,12 +1,13 @@
 """The book's generated pages: "What holds" from the claims, "Parameters" from the chapters."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from typing import Any
 
-from gfgd.book.claims import Claim
+from gfgd.book.claims import KINDS, MEANINGS, Claim
 from gfgd.book.parameters import Parameter
 
 
@@ -49,7 +50,9 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
     page = ["# What holds", "", _totals(entries), ""]
     page += [
         "A claim is a statement with a measured number and the criterion that this number must",
-        "meet. *Proved* marks a theorem that was checked in numbers, *measured* an observation.",
+        "meet. There are four kinds: "
+        + "; ".join(f"*{kind}*, {meaning}" for kind, meaning in MEANINGS.items())
+        + ".",
         "The name of a claim leads to the place in its chapter where the number was measured.",
         "The same list, for programs: <a href='claims.json'>claims.json</a>.",
     ]
@@ -66,10 +69,11 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
 
 def _totals(entries: list[Gathered]) -> str:
     held = sum(entry.claim.holds for entry in entries)
-    proved = sum(entry.claim.kind == "proved" for entry in entries)
+    counts = Counter(entry.claim.kind for entry in entries)
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
     return (
         f"**{len(entries)} claims: {held} hold, {len(entries) - held} do not;** "
-        f"{proved} proved, {len(entries) - proved} measured. Checked when this book was built."
+        f"{kinds}. Checked when this book was built."
     )
 
 

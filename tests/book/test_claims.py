@@ -81,7 +81,7 @@ def test_claim_shows_itself_and_never_raises_for_a_verdict(capsys):
 def test_display_bundle(monkeypatch):
     shown = []
     monkeypatch.setattr("gfgd.book.claims.display", lambda data, **_: shown.append(data))
-    stated = claim("a-claim", "s", measured=1, above=0, slide="S", kind="proved")
+    stated = claim("a-claim", "s", measured=1, above=0, slide="S", kind="theorem")
     report("The step is **small**.")
     assert shown[0][MIME_TYPE] == stated.to_json()
     assert {"text/html", "text/plain"} < set(shown[0])

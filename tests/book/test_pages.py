@@ -9,7 +9,7 @@ from gfgd.book.pages import Gathered, what_holds
 
 
 def gathered(name, measured=0.5, *, chapter="chapters/04_bowls", slide="Convexity", dataset=None):
-    claim = Claim(name, "1 < 2 & so on.", measured, below=1, slide=slide, kind="proved")
+    claim = Claim(name, "1 < 2 & so on.", measured, below=1, slide=slide, kind="theorem")
     return Gathered(claim, chapter, "Bowls | and *rims*", "quick", dataset)
 
 
@@ -23,10 +23,10 @@ def test_a_claim_shows_all_that_is_known_of_it():
     page = what_holds([gathered("a-claim", dataset="digits")])
     assert items(page) == [
         "✓ holds 1 < 2 & so on. measured 0.5, to be below 1 "
-        "proved · digits · preset quick · chapter 4 · a-claim"
+        "theorem · digits · preset quick · chapter 4 · a-claim"
     ]
     assert 'href="chapters/04_bowls.html#claim-a-claim"' in page
-    assert page.splitlines()[2].startswith("**1 claims: 1 hold, 0 do not;** 1 proved, 0 measured")
+    assert page.splitlines()[2].startswith("**1 claims: 1 hold, 0 do not;** 1 theorem. Checked")
     assert "What does not hold" not in page
 
 
