@@ -14,7 +14,7 @@ from gfgd.book.execute import read_claims
 from gfgd.book.importing import load_function, load_loss, make_data, make_network
 from gfgd.book.parameters import ParameterError, validate
 
-CHAPTER = Path(__file__).parents[2] / "chapters" / "15_your_network.ipynb"
+CHAPTER = Path(__file__).parents[2] / "chapters" / "16_your_network.ipynb"
 
 GOOD = """
 import torch
