@@ -26,8 +26,8 @@ from benchmarks.measure import Measured, Table, summary, text
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
 from benchmarks.spectrum import spectrum
-from gfgd import datasets
 from gfgd.files import replacing
+from gfgd.problems import datasets
 
 DATASET = "mnist_subset"
 RESULTS = Path("_build/benchmarks.json")

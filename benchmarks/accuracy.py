@@ -19,12 +19,12 @@ from benchmarks.measure import Measured, Table, alternate, quartiles, shown
 from gfgd import (
     Objective,
     Trajectory,
-    archive,
     extreme_eigenvalues,
     gradient_descent,
     gradient_flow,
     networks,
 )
+from gfgd.paper import archive
 
 #: The stand-in of Elkabetz & Cohen (2021): GD with a twentieth of the step size.
 STEP_SIZE, RATIO = 1e-3, 20

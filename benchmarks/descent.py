@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import Measured, Table, alternate, quartiles, ratios, spread
-from gfgd import datasets, gradient_descent, networks
+from gfgd import gradient_descent, networks
+from gfgd.problems import datasets
 
 STEP_SIZE = 1e-3
 #: Iterations that are timed at a time, here and in the paper's style.

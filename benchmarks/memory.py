@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Measured, Table, shown
-from gfgd import datasets, networks
+from gfgd import networks
+from gfgd.problems import datasets
 
 SAMPLES = (1_000, 5_000, 20_000, 60_000)
 CHUNK = 1_000

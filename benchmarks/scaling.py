@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.measure import Measured, Table, alternate, quartiles, ratios
-from gfgd import datasets, networks
+from gfgd import networks
+from gfgd.problems import datasets
 
 WIDTHS = (50, 100, 200, 400, 800)
 DEPTHS = (2, 3, 4, 6, 8)

@@ -43,8 +43,8 @@ def gradient_descent(
     until_loss
         If given, stop once every start's loss is at or below it, and record that iterate.
     update
-        Maps θ_k and s = η∇f(θ_k) to θ_{k+1}: θ_k − s, rounded to nearest. :mod:`gfgd.rounding`
-        has others.
+        Maps θ_k and s = η∇f(θ_k) to θ_{k+1}: θ_k − s, rounded to nearest.
+        :mod:`gfgd.imperfections.rounding` has others.
     progress
         Wraps the range of iterations, as ``tqdm`` does.
 

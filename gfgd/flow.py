@@ -12,8 +12,8 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from gfgd import checks
+from gfgd.derivative_checks import kinked_operations
 from gfgd.objective import Objective
-from gfgd.smoothness import kinked_operations
 from gfgd.trajectory import COMPLETED, Trajectory
 
 Field = Callable[[float, Tensor], Tensor]
@@ -109,7 +109,7 @@ def gradient_flow(
     `error_doubt` says so. It is set
 
     * where f is computed with an operation that has kinks, such as ReLU or max-pooling
-      (:func:`gfgd.smoothness.kinked_operations`);
+      (:func:`gfgd.derivative_checks.kinked_operations`);
 
     or where the step control behaved as it cannot on a smooth field (which is all that
     :func:`integrate` can look at):

@@ -157,11 +157,11 @@ class Objective:
         Notes
         -----
         What cannot be seen from a few evaluations is left to
-        :func:`gfgd.smoothness.check_derivatives`: a gradient that is not that of f (``detach``,
-        straight-through estimators, ``spectral_norm``), and second derivatives that PyTorch gets
-        wrong (``weight_norm`` in version 2.13). In that version third derivatives are wrong as
-        well for layer normalisation, and for batch normalisation in training mode. Attention runs
-        on PyTorch's plain kernel, because its fused ones have no second derivative.
+        :func:`gfgd.derivative_checks.check_derivatives`: a gradient that is not that of f
+        (``detach``, straight-through estimators, ``spectral_norm``), and second derivatives that
+        PyTorch gets wrong (``weight_norm`` in version 2.13). In that version third derivatives are
+        wrong as well for layer normalisation, and for batch normalisation in training mode.
+        Attention runs on PyTorch's plain kernel, because its fused ones have no second derivative.
         """
         from gfgd.modules import ModuleObjective  # which is an Objective itself
 

@@ -10,7 +10,9 @@ import torch
 
 from benchmarks import __main__ as bench
 from benchmarks import accuracy, convolution, descent, measure, memory, scaling, spectrum
-from gfgd import archive, gradient_descent, landscapes, networks
+from gfgd import gradient_descent, networks
+from gfgd.paper import archive
+from gfgd.problems import landscapes
 from gfgd.spectrum import extreme_eigenvalues
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gfgd.descent import gradient_descent
-from tests.problems import quadratic, quartic, small_network
+from tests.small_problems import quadratic, quartic, small_network
 
 
 def test_closed_form_on_a_quadratic():

@@ -4,9 +4,9 @@ import torch
 
 from gfgd import figures
 from gfgd.flow import gradient_flow
-from gfgd.landscapes import landscape
+from gfgd.problems.landscapes import landscape
 from gfgd.spectrum import spectrum_along
-from tests.problems import quadratic
+from tests.small_problems import quadratic
 
 
 def names(figure):

@@ -6,7 +6,7 @@ import torch
 from gfgd.descent import gradient_descent
 from gfgd.figures import fitted_slope
 from gfgd.flow import ADAPTIVE_METHODS, FIXED_METHODS, gradient_flow, integrate
-from tests.problems import quadratic, small_network
+from tests.small_problems import quadratic, small_network
 
 TIMES = torch.linspace(0, 2, 5, dtype=torch.float64)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from gfgd import gradient_descent, gradient_flow
 from gfgd.book import live
-from gfgd.landscapes import LANDSCAPES, landscape
+from gfgd.problems.landscapes import LANDSCAPES, landscape
 
 PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gfgd import networks
+from gfgd.derivative_checks import check_derivatives
 from gfgd.objective import Objective
-from gfgd.smoothness import check_derivatives
 
 
 def _module_and_data():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gfgd.objective import Objective, unflatten
-from tests.problems import quadratic, quartic, small_network
+from tests.small_problems import quadratic, quartic, small_network
 
 
 def test_closed_form_derivatives_of_the_quartic():

@@ -6,7 +6,7 @@ import torch
 from gfgd.flow import gradient_flow
 from gfgd.objective import Objective
 from gfgd.spectrum import extreme_eigenvalues, spectrum_along
-from tests.problems import quadratic, small_network
+from tests.small_problems import quadratic, small_network
 
 
 def diagonal(values) -> Objective:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gfgd.archive import ArchiveError
 from gfgd.book.build import build_book, preset_path
 from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, find_root
 from gfgd.book.execute import ChapterError, execute_chapter
 from gfgd.book.long_runs import ARCHITECTURES, DTYPES, RATIOS, make_archive
 from gfgd.book.parameters import ParameterError, read_preset
 from gfgd.book.sweep import SweepError, cores, run_sweep
-from gfgd.datasets import DatasetError, fetch_mnist
+from gfgd.paper.archive import ArchiveError
+from gfgd.problems.datasets import DatasetError, fetch_mnist
 
 #: Chapters that run at the same time by default, at most: memory is not likely to hold more.
 MOST_JOBS = 4

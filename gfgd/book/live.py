@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gfgd import checks
-from gfgd.landscapes import LANDSCAPES
+from gfgd.problems.landscapes import LANDSCAPES
 
 #: Colours in an animation's frames: figures of a few lines need no more.
 FRAME_COLOURS = 32
@@ -33,7 +33,7 @@ def gradient_paths(
     Parameters
     ----------
     landscape
-        Which of `gfgd.landscapes.LANDSCAPES` it shows at first.
+        Which of `gfgd.problems.landscapes.LANDSCAPES` it shows at first.
     start
         (x, y) at first; moved into the landscape's domain.
     step_size, horizon

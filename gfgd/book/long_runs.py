@@ -25,8 +25,12 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
-from gfgd import datasets, networks
-from gfgd.archive import (
+from gfgd import networks
+from gfgd.book.execute import commit
+from gfgd.descent import gradient_descent
+from gfgd.files import replacing
+from gfgd.flow import LOOSENING, gradient_flow
+from gfgd.paper.archive import (
     FLOW,
     LOOSER_FLOW,
     Archived,
@@ -35,10 +39,7 @@ from gfgd.archive import (
     read,
     write,
 )
-from gfgd.book.execute import commit
-from gfgd.descent import gradient_descent
-from gfgd.files import replacing
-from gfgd.flow import LOOSENING, gradient_flow
+from gfgd.problems import datasets
 from gfgd.spectrum import Spectrum, spectrum_along
 from gfgd.trajectory import Trajectory
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
-from gfgd import archive, datasets, gates
 from gfgd.book.execute import commit
 from gfgd.book.long_runs import complete_runs
 from gfgd.files import replacing
+from gfgd.imperfections import gates
 from gfgd.networks import FullyConnected, fully_connected
+from gfgd.paper import archive
+from gfgd.problems import datasets
 from gfgd.trajectory import Trajectory
 
 FILE = "partings.json"

@@ -133,7 +133,7 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
 
 def data_of(chapter: Path, root: Path) -> list[Path]:
     """Return the files that a chapter reads: the archive of long runs, if it imports that."""
-    if "gfgd.archive" not in notebook_imports(nbformat.read(chapter, as_version=4)):
+    if "gfgd.paper.archive" not in notebook_imports(nbformat.read(chapter, as_version=4)):
         return []
     return [path for path in (root / "data" / "archive").rglob("*") if path.is_file()]
 

@@ -86,8 +86,20 @@ def pages():
 
 
 def public_modules():
-    stems = (path.stem for path in (ROOT / "gfgd").glob("*.py"))
-    return sorted({f"gfgd.{stem}" for stem in stems if not stem.startswith("_")} | {"gfgd.book"})
+    """The modules of the ground floor, and of each room but the book's.
+
+    A room that lists its own names (`__all__`) stands for the files that it takes them from.
+    """
+    package = ROOT / "gfgd"
+    found = {f"gfgd.{path.stem}" for path in package.glob("[!_]*.py")} | {"gfgd.book"}
+    for init in package.glob("*/__init__.py"):
+        room = f"gfgd.{init.parent.name}"
+        if room != "gfgd.book":
+            text = init.read_text(encoding="utf-8")
+            behind = set(re.findall(rf"^from ({room}\.\w+) import", text, re.MULTILINE))
+            found |= {f"{room}.{path.stem}" for path in init.parent.glob("[!_]*.py")} - behind
+            found |= {room} if "__all__" in text else set()
+    return sorted(found)
 
 
 def test_every_public_module_has_its_place_and_its_line_in_the_overview():

@@ -9,10 +9,12 @@ import pytest
 import torch
 from filelock import FileLock
 
-from gfgd import archive, datasets, gradient_descent, networks
-from gfgd.archive import FLOW, LOOSER_FLOW, descent_name
+from gfgd import gradient_descent, networks
 from gfgd.book import long_runs
 from gfgd.book.long_runs import Descent, Experiment, Protocol, make_archive
+from gfgd.paper import archive
+from gfgd.paper.archive import FLOW, LOOSER_FLOW, descent_name
+from gfgd.problems import datasets
 from gfgd.trajectory import Trajectory
 
 NETWORK = "fully_connected_linear"

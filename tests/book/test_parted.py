@@ -3,10 +3,11 @@ import json
 import pytest
 import torch
 
-from gfgd import gates, gradient_descent
-from gfgd.archive import ArchiveError
+from gfgd import gradient_descent
 from gfgd.book import parted
-from tests.problems import both_sides
+from gfgd.imperfections import gates
+from gfgd.paper.archive import ArchiveError
+from tests.small_problems import both_sides
 
 
 def test_runs_and_the_gate_that_parts_them():
@@ -40,6 +41,6 @@ def test_runs_and_the_gate_that_parts_them():
 
 def test_nothing_to_read(tmp_path, monkeypatch):
     images, labels = torch.randn(4, 3).double(), torch.arange(4) % 2
-    monkeypatch.setattr("gfgd.datasets.load", lambda name: (images, labels))
+    monkeypatch.setattr("gfgd.problems.datasets.load", lambda name: (images, labels))
     with pytest.raises(ArchiveError, match="has no runs"):
         parted.make(tmp_path)

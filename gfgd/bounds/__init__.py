@@ -1,0 +1,24 @@
+"""How far gradient descent can be from gradient flow: one function a theorem.
+
+The bounds themselves are named here. :mod:`~gfgd.bounds.leading_order` predicts the distance,
+:mod:`~gfgd.bounds.curvature` bounds λmin of networks, and :mod:`~gfgd.bounds.certificates` turns
+both into step sizes for deep linear networks.
+"""
+
+from gfgd.bounds.distance import (
+    convexity_bound,
+    euler_bound,
+    fewest_iterations,
+    fundamental_bound,
+    guaranteed_step_size,
+    tube_step_size,
+)
+
+__all__ = [
+    "fundamental_bound",
+    "euler_bound",
+    "convexity_bound",
+    "guaranteed_step_size",
+    "tube_step_size",
+    "fewest_iterations",
+]

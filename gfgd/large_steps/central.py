@@ -1,0 +1,497 @@
+"""The central flow: the path that gradient descent follows on average at the edge of stability.
+
+Gradient descent (GD) with step size η is stable where the sharpness λmax(H), H = ∇²f, is below
+2/η. Beyond that it oscillates along the top eigenvector, and the oscillation itself lowers the
+sharpness. Where training pushes the sharpness up, the two balance: GD zigzags around a path on
+which λmax(H) ≤ 2/η. The central flow (Cohen et al. 2025) is an equation for that path.
+
+Derivation, which is heuristic. Write the iterates as θ_k = θ + δ_k: a slow path θ plus an
+oscillation of mean 0 and covariance Σ = E[δδᵀ]. Taylor's theorem gives, on average over the
+oscillation, E[∇f(θ + δ)] = ∇f + ½ ∇⟨H, Σ⟩ + higher order, where the gradient of ⟨H, Σ⟩ is taken at
+fixed Σ. So the path should obey
+
+    θ' = −[∇f(θ) + ½ ∇⟨H(θ), Σ⟩].
+
+Three conditions determine Σ(t): it is a covariance, Σ ⪰ 0; no direction grows, (2/η)I − H ⪰ 0; and
+it lives where GD neither grows nor decays, ⟨Σ, (2/η)I − H⟩ = 0. With the critical eigenvectors
+U = (u_1, …, u_k), those whose eigenvalue is at 2/η, this means Σ = U X Uᵀ with a k×k matrix X ⪰ 0.
+
+Discretisation. Let G_ij = ∇⟨u_i, H u_j⟩ = D³f[u_i, u_j] ∈ R^d and Λ = UᵀHU. A step of length δt
+along θ' = −∇f − ½ Σ_ij X_ij G_ij takes (2/η)I − UᵀHU to first order to
+
+    S(X) = A + B[X],   A_ij = ((2/η)I − Λ)_ij + δt ⟨G_ij, ∇f⟩,
+                       B[X]_ij = (δt/2) Σ_lm ⟨G_ij, G_lm⟩ X_lm,
+
+and the conditions at the end of the step are a semidefinite complementarity problem,
+
+    X ⪰ 0,   S(X) ⪰ 0,   ⟨X, S(X)⟩ = 0.
+
+B is positive semidefinite, so these are the optimality conditions of the convex problem: minimise
+⟨A, X⟩ + ½⟨X, B[X]⟩ over X ⪰ 0. A holds the true Λ of each step, so what a step misses the next one
+mends. The problem has no solution where the sharpness must fall but no oscillation lowers it, as on
+a quadratic with η > 2/λmax: there GD itself diverges, and the flow stops and says so.
+
+In the limit δt → 0 the velocity is the projection of −∇f on the directions along which no critical
+eigenvalue grows: the central flow is gradient flow confined to {λmax(H) ≤ 2/η}, and f decreases
+along it, f' = −‖θ'‖².
+
+References
+----------
+Cohen, Damian, Talwalkar, Kolter & Lee (2025), Understanding Optimization in Deep Learning with
+Central Flows. Damian, Nichani & Lee (2023), Self-Stabilization: The Implicit Bias of Gradient
+Descent at the Edge of Stability.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gfgd import checks
+from gfgd.flow import FlowStopError
+from gfgd.large_steps.complementarity import (
+    Complementarity,
+    coordinate_entries,
+    from_coordinates,
+    solve_complementarity,
+    to_coordinates,
+)
+from gfgd.objective import Objective
+from gfgd.spectrum import Spectrum, extreme_eigenvalues
+from gfgd.trajectory import COMPLETED, Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class CentralFlow:
+    """The central flow at T recorded times, with the oscillation that it predicts.
+
+    Attributes
+    ----------
+    path
+        θ(t_i) and f(θ(t_i)), as a :class:`Trajectory`, so that distances can be taken; with
+        ``counts`` (``gradients``, ``hessian_vector_products``, ``third_derivatives``,
+        ``complementarity_iterations``, ``steps``) and ``status``.
+    sharpness
+        λmax(H(θ(t_i))), shape ``(T,)``.
+    critical
+        How many eigenvalues were critical, shape ``(T,)``.
+    variances
+        Eigenvalues of Σ(t_i), largest first, padded with zeros, shape ``(T, m)``: the
+        variances of GD's oscillation.
+    directions
+        The unit eigenvectors of Σ that belong to them, rows of zeros where there is none,
+        shape ``(T, m, d)``.
+    predicted_losses
+        f + ½⟨H, Σ⟩, the prediction for GD's loss averaged over time, shape ``(T,)``.
+    residuals
+        Relative residuals of the complementarity problems, shape ``(T,)``.
+    """
+
+    path: Trajectory
+    sharpness: Tensor
+    critical: Tensor
+    variances: Tensor
+    directions: Tensor
+    predicted_losses: Tensor
+    residuals: Tensor
+
+    @property
+    def times(self) -> Tensor:
+        """The recorded times, shape ``(T,)``."""
+        return self.path.times
+
+    @property
+    def points(self) -> Tensor:
+        """θ(t_i), shape ``(T, d)``."""
+        return self.path.points
+
+    @property
+    def losses(self) -> Tensor:
+        """f(θ(t_i)), shape ``(T,)``: on the path itself, without the oscillation."""
+        return self.path.losses
+
+    @property
+    def status(self) -> str:
+        """``"completed"``, or where the flow stopped, why, and what can be done."""
+        return self.path.status
+
+    @property
+    def completed(self) -> bool:
+        """Whether the flow reached its last time."""
+        return self.path.completed
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What it cost."""
+        return self.path.counts
+
+
+def central_flow(
+    objective: Objective,
+    start: Tensor,
+    *,
+    step_size: float,
+    iterations: int,
+    record_every: int = 1,
+    substeps: int = 2,
+    critical_within: float = 0.05,
+    max_critical: int = 6,
+    tolerance: float = 1e-3,
+    max_products: int = 2000,
+    dense_below: int = 60,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> CentralFlow:
+    """Integrate the central flow of GD with step size η over the time of `iterations` steps.
+
+    Euler steps of length δt = η/`substeps`, each with a complementarity problem (see the
+    module's docstring). Order 1 in δt. A step costs a gradient, the Hessian-vector products of
+    k + 1 eigenpairs from a warm start, and k(k + 1)/2 directional third derivatives, k the
+    number of critical eigenvalues.
+
+    Parameters
+    ----------
+    objective, start
+        f, three times differentiable along the path, and θ(0), shape ``(d,)``.
+    step_size
+        η > 0: that of the GD which the flow describes.
+    iterations, record_every
+        As in :func:`gradient_descent`: the flow ends at time `iterations`·η, and is recorded at
+        the times of the iterates 0, `record_every`, … and the last.
+    substeps
+        Steps of the flow for each of GD; at least 2, since one is as unstable as GD itself.
+    critical_within
+        An eigenvalue λ is critical when λ > (1 − critical_within)·2/η. It need only be so wide
+        that no eigenvalue crosses the strip in one step: within it Σ may still be 0.
+    max_critical
+        m, the largest number of critical eigenvalues that is followed.
+    tolerance, max_products, dense_below
+        Of the eigenpairs, as in :func:`extreme_eigenvalues`.
+    progress
+        Wraps the range of iterations, as ``tqdm`` does.
+
+    Returns
+    -------
+    CentralFlow
+        Stopped early, with a status that names the time and a remedy, where a complementarity
+        problem has no solution, more than m eigenvalues become critical, an eigenpair does not
+        converge, or the state is no longer finite.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the sharpness at the start is above
+        (1 + critical_within)·2/η: no central flow starts there.
+
+    References
+    ----------
+    Cohen et al. (2025), the central flow of gradient descent.
+    """
+    checks.positive(step_size=step_size, tolerance=tolerance)
+    checks.whole(1, iterations=iterations, record_every=record_every, max_critical=max_critical)
+    checks.whole(2, substeps=substeps)
+    checks.between(0.0, 0.5, critical_within=critical_within)
+    objective._check(start)
+    if start.dim() != 1 or not start.isfinite().all():
+        raise ValueError("start: give one finite point, shape (d,)")
+    stepper = _Stepper(
+        objective,
+        edge=2 / step_size,
+        duration=step_size / substeps,
+        critical_within=critical_within,
+        max_critical=min(max_critical, objective.dimension),
+        eigenpairs={
+            "tolerance": tolerance,
+            "max_products": max_products,
+            "dense_below": dense_below,
+        },
+    )
+    point = start.detach().clone()
+    try:
+        stepper.check_start(point)
+    except FlowStopError as cause:
+        raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
+    kept, status = _followed(
+        stepper, point, step_size, iterations, record_every, substeps, progress
+    )
+    return _collected(kept, stepper, status, start)
+
+
+def smoothed(values: Tensor, width: int) -> Tensor:
+    """Return the running mean over `width` entries with Hann weights, (T − width + 1, ...).
+
+    Entry i is centred at entry i + (width − 1)/2 of `values`. The weights are
+    sin²(πj/(width + 1)), j = 1, …, width, over their sum: a constant stays, a linear trend
+    stays, and for width ≥ 3 what alternates in sign is damped strongly (width 3: entirely).
+
+    Raises
+    ------
+    ValueError
+        If `width` is even, or larger than the number of entries.
+    """
+    checks.whole(1, width=width)
+    if width % 2 == 0 or width > len(values):
+        raise ValueError(f"width = {width}: must be odd and at most T = {len(values)}")
+    weights = torch.hann_window(width + 2, periodic=False, dtype=torch.float64)[1:-1]
+    count = len(values) - width + 1
+    total = torch.zeros_like(values[:count])
+    for j, weight in enumerate((weights / weights.sum()).tolist()):
+        total += weight * values[j : j + count]
+    return total
+
+
+def time_average(trajectory: Trajectory, width: int) -> Trajectory:
+    """Return GD averaged over a moving window of `width` recorded iterates, width odd.
+
+    Its points are the averages of the points, at the times of the windows' centres. Its losses
+    are the averages of the losses (not the losses of the averages): what ½⟨H, Σ⟩ is added for.
+    The weights are those of :func:`smoothed`; `trajectory` should hold every iterate.
+
+    Raises
+    ------
+    ValueError
+        As :func:`smoothed`.
+    """
+    points = smoothed(trajectory.points, width)
+    half = (width - 1) // 2
+    return Trajectory(
+        times=trajectory.times[half : half + len(points)],
+        points=points,
+        losses=smoothed(trajectory.losses, width),
+        counts=dict(trajectory.counts),
+        status=trajectory.status,
+    )
+
+
+def oscillation(points: Tensor) -> Tensor:
+    """Return δ_k = (2θ_k − θ_{k−1} − θ_{k+1})/4 for k = 1, …, T − 2, shape ``(T − 2, ...)``.
+
+    The part of θ_k that changes sign at every step: θ_k = θ̄_k + δ_k, where
+    θ̄_k = (θ_{k−1} + 2θ_k + θ_{k+1})/4. Exact where θ_k is linear in k plus (−1)^k times a
+    constant; a motion that turns slowly leaves a fourth of its second difference behind.
+
+    Raises
+    ------
+    ValueError
+        For fewer than three points.
+    """
+    checks.at_least(3, points=len(points))
+    return (2 * points[1:-1] - points[:-2] - points[2:]) / 4
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """All that is known at a point of the flow."""
+
+    point: Tensor
+    loss: Tensor
+    velocity: Tensor
+    sharpness: Tensor
+    critical: int
+    variances: Tensor  # (k,), largest first
+    directions: Tensor  # (k, d)
+    predicted_loss: Tensor
+    residual: float
+
+
+@dataclass(eq=False)
+class _Stepper:
+    """Finds the flow's velocity at a point; counts, and keeps eigenvectors for the next point."""
+
+    objective: Objective
+    edge: float  # 2/η
+    duration: float  # δt
+    critical_within: float
+    max_critical: int
+    eigenpairs: dict
+    counts: dict[str, int] = field(
+        default_factory=lambda: {
+            "gradients": 0,
+            "hessian_vector_products": 0,
+            "third_derivatives": 0,
+            "complementarity_iterations": 0,
+            "steps": 0,
+        }
+    )
+    warm: Tensor | None = None
+    wanted: int = 1
+
+    def check_start(self, point: Tensor) -> None:
+        """Refuse a start beyond the edge, where no flow confined to it can begin."""
+        sharpness = float(self._top(point, 1).largest[0])
+        if sharpness > (1 + self.critical_within) * self.edge:
+            raise ValueError(
+                f"step_size = {2 / self.edge:g}: the sharpness at the start is {sharpness:.4g}, "
+                f"above 2/η = {self.edge:.4g}, and the central flow starts at or below it; "
+                f"use a step size of at most {2 / sharpness:.4g}, or start elsewhere"
+            )
+
+    def state_at(self, point: Tensor) -> _State:
+        loss, gradient = self.objective.value_and_gradient(point)
+        self.counts["gradients"] += 1
+        if not (loss.isfinite() and gradient.isfinite().all()):
+            raise FlowStopError(
+                "the loss is not finite; raise substeps, or try a smaller step_size"
+            )
+        values, vectors, sharpness = self._critical(point)
+        count = len(values)
+        velocity, residual = -gradient, 0.0
+        covariance = np.zeros((count, count))
+        if count:
+            slopes = self._slopes(point, vectors)
+            solved = self._oscillation(values, slopes @ gradient, slopes)
+            covariance, residual = solved.solution, solved.residual
+            weights = torch.from_numpy(to_coordinates(covariance)).to(slopes)
+            velocity = velocity - 0.5 * weights @ slopes
+        variances, axes = torch.linalg.eigh(torch.from_numpy(covariance))
+        oscillating = 0.5 * (values * torch.from_numpy(covariance).diagonal().to(values)).sum()
+        self.counts["steps"] += 1
+        return _State(
+            point=point,
+            loss=loss,
+            velocity=velocity,
+            sharpness=sharpness,
+            critical=count,
+            variances=variances.flip(0).clamp_min(0),
+            directions=axes.flip(1).T.to(vectors) @ vectors,
+            predicted_loss=loss + oscillating,
+            residual=residual,
+        )
+
+    def _critical(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the critical eigenvalues, their eigenvectors as rows, and the sharpness.
+
+        One eigenpair more than the critical ones is computed, to see that it is not critical.
+        """
+        low = (1 - self.critical_within) * self.edge
+        while True:
+            found = self._top(point, self.wanted)
+            count = int((found.largest > low).sum())
+            if count > self.max_critical:
+                raise FlowStopError(
+                    f"more than max_critical = {self.max_critical} eigenvalues are within "
+                    f"{self.critical_within:.0%} of 2/η = {self.edge:g}; raise max_critical, or "
+                    "lower critical_within"
+                )
+            enough = count < self.wanted or self.wanted == self.objective.dimension
+            self.wanted = min(count + 1, self.objective.dimension)
+            if enough:
+                vectors = found.largest_vectors
+                assert vectors is not None
+                return found.largest[:count], vectors[:count], found.largest[0]
+
+    def _top(self, point: Tensor, wanted: int) -> Spectrum:
+        try:
+            found = extreme_eigenvalues(
+                self.objective,
+                point,
+                smallest=0,
+                largest=wanted,
+                warm_start=self.warm,
+                **self.eigenpairs,
+            )
+        except ValueError as cause:
+            if "not finite" not in str(cause):
+                raise
+            raise FlowStopError("the Hessian is not finite; try a smaller step_size") from cause
+        self.counts["hessian_vector_products"] += int(found.products)
+        if not found.converged:
+            worst = float((found.largest_residuals / found.largest.abs()).max())
+            raise FlowStopError(
+                f"the top {wanted} eigenpairs did not converge (relative residual {worst:.1e}); "
+                "raise max_products or tolerance"
+            )
+        self.warm = found.largest_vectors
+        return found
+
+    def _slopes(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """Return ∇⟨E_p, UᵀHU⟩ for the orthonormal basis E_p of symmetric k×k matrices, (n, d)."""
+        rows, columns, weights = coordinate_entries(len(vectors))
+        slopes = self.objective.third_derivative(point, vectors[rows], vectors[columns])
+        self.counts["third_derivatives"] += len(rows)
+        if not slopes.isfinite().all():
+            raise FlowStopError("the third derivative is not finite; the flow needs a smooth f")
+        return torch.from_numpy(weights).to(slopes)[:, None] * slopes
+
+    def _oscillation(self, values: Tensor, drift: Tensor, slopes: Tensor) -> Complementarity:
+        """Solve the step's complementarity problem for X."""
+        offset = np.diag(self.edge - _numbers(values))
+        offset += self.duration * from_coordinates(_numbers(drift))
+        operator = 0.5 * self.duration * _numbers(slopes @ slopes.T)
+        solved = solve_complementarity(offset, operator)
+        self.counts["complementarity_iterations"] += solved.iterations
+        if not solved.converged:
+            found = (
+                "has no solution, since no oscillation changes the curvature"
+                if math.isinf(solved.residual)
+                else f"was not solved (relative residual {solved.residual:.1e} after "
+                f"{solved.iterations} iterations)"
+            )
+            raise FlowStopError(
+                f"the complementarity problem of size {len(values)} {found}; the sharpness is "
+                f"{float(values[0]):.4g} and 2/η = {self.edge:.4g}. If no oscillation lowers it, "
+                "GD diverges too: try a smaller step_size; else more substeps"
+            )
+        return solved
+
+
+def _followed(
+    stepper: _Stepper,
+    point: Tensor,
+    step_size: float,
+    iterations: int,
+    record_every: int,
+    substeps: int,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> tuple[list[tuple[float, _State]], str]:
+    """Return the recorded times and states, and the status, of Euler steps from a point."""
+    kept = []
+    for k in progress(range(iterations + 1)):
+        recorded = k % record_every == 0 or k == iterations
+        for part in range(substeps if k < iterations else 1):
+            try:
+                state = stepper.state_at(point)
+            except FlowStopError as cause:
+                return kept, f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
+            if part == 0 and recorded:
+                kept.append((k * step_size, state))
+            point = point + stepper.duration * state.velocity
+    return kept, COMPLETED
+
+
+def _collected(
+    kept: list[tuple[float, _State]], stepper: _Stepper, status: str, start: Tensor
+) -> CentralFlow:
+    if not kept:
+        raise ValueError(f"start: the central flow cannot begin; it {status}")
+    times = torch.tensor([time for time, _ in kept], dtype=torch.float64, device=start.device)
+    states = [state for _, state in kept]
+    width = stepper.max_critical
+    variances = torch.zeros(len(states), width, dtype=torch.float64)
+    directions = torch.zeros(len(states), width, len(start), dtype=start.dtype)
+    for i, state in enumerate(states):
+        variances[i, : state.critical] = state.variances
+        directions[i, : state.critical] = state.directions
+    return CentralFlow(
+        path=Trajectory(
+            times=times,
+            points=torch.stack([state.point for state in states]),
+            losses=torch.stack([state.loss for state in states]),
+            counts=dict(stepper.counts),
+            status=status,
+        ),
+        sharpness=torch.stack([state.sharpness for state in states]),
+        critical=torch.tensor([state.critical for state in states]),
+        variances=variances,
+        directions=directions,
+        predicted_losses=torch.stack([state.predicted_loss for state in states]),
+        residuals=torch.tensor([state.residual for state in states], dtype=torch.float64),
+    )
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().double().numpy()

@@ -1,0 +1,1 @@
+"""What the book studies besides networks: landscapes, initial value problems, datasets."""

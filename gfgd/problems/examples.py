@@ -1,0 +1,45 @@
+"""A network and its data as plain PyTorch: the default of the chapter on a reader's own network.
+
+Nothing here knows of the rest of the library, but for where the digits come from: a reader's own
+functions look just like these.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gfgd.problems import datasets
+
+SAMPLES = 200
+
+
+class Residual(nn.Module):
+    """x + tanh(conv(x)): a 3×3 convolution that keeps the shape, with a shortcut around it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to the same shape."""
+        return x + torch.tanh(self.convolution(x))
+
+
+def residual_network() -> nn.Module:
+    """Return a small residual convolutional network for 8×8 images of ten classes, d = 640.
+
+    It is smooth: tanh has no kink, and the pooling takes means.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 6, kernel_size=3, stride=2, padding=1),
+        nn.Tanh(),
+        Residual(6),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 2 * 2, 10),
+    )
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """Return the first 200 of scikit-learn's digits as images, shape (200, 1, 8, 8), and labels."""
+    images, labels = datasets.digits()
+    return images[:SAMPLES].reshape(-1, 1, 8, 8), labels[:SAMPLES]

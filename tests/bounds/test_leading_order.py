@@ -1,0 +1,60 @@
+"""The predicted error of GD against closed forms and against GD itself."""
+
+import pytest
+import torch
+
+from gfgd import gradient_descent, networks
+from gfgd.bounds.leading_order import leading_order_error
+from gfgd.problems import landscapes
+
+TIMES = torch.linspace(0, 2, 11, dtype=torch.float64)
+
+
+def test_coefficient_on_a_quadratic_has_a_closed_form():
+    # θ = e^{−λt}θ_0, so that u' = −λu − ½λ²θ gives u = −½ λ² t e^{−λt} θ_0.
+    eigenvalues = torch.tensor([2.0, 0.5, -1.0], dtype=torch.float64)
+    start = torch.tensor([[1.0, -2.0, 0.3], [0.1, 0.2, 0.4]], dtype=torch.float64)
+    known = landscapes.quadratic(*eigenvalues.tolist())
+    found = leading_order_error(known.objective, start, TIMES)
+    time = TIMES.reshape(-1, 1, 1)
+    exact = -0.5 * eigenvalues**2 * time * torch.exp(-eigenvalues * time) * start
+    assert torch.allclose(found.coefficient, exact, rtol=1e-5, atol=1e-8)
+    assert torch.allclose(found.flow.points, known.flow(start, TIMES), rtol=1e-5, atol=1e-8)
+    assert found.flow.completed
+    assert found.flow.counts["gradients"] == found.flow.counts["hessian_vector_products"] > 0
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+def test_what_the_prediction_misses_is_of_second_order(activation):
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(20, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    objective = networks.fully_connected(
+        inputs, targets, hidden=(5, 5), activation=activation, loss="half_squared_error"
+    )
+    start = objective.initial(0)
+    missed = []
+    for iterations in (200, 400):
+        step_size = 2.0 / iterations
+        run = gradient_descent(
+            objective, start, step_size=step_size, iterations=iterations,
+            record_every=iterations // 10,
+        )  # fmt: skip
+        found = leading_order_error(objective, start, run.times, rtol=1e-9, atol=1e-11)
+        rest = run.points - found.flow.points - step_size * found.coefficient
+        missed.append(float(rest.norm(dim=-1).max()))
+        measured = run.distance_to(found.flow).max()
+        assert float(found.distance(step_size).max() / measured) == pytest.approx(1, abs=0.05)
+    assert missed[0] / missed[1] == pytest.approx(4, rel=0.15)
+
+
+def test_step_size_for_a_distance():
+    known = landscapes.landscape("bent_saddle")
+    start = torch.tensor([1.0, 0.2], dtype=torch.float64)
+    found = leading_order_error(known.objective, start, TIMES)
+    step_size = float(found.step_size(1e-3))
+    assert float(found.distance(step_size).max()) == pytest.approx(1e-3)
+    with pytest.raises(ValueError, match="distance = 0"):
+        found.step_size(0)
+    with pytest.raises(ValueError, match="step_size = -1"):
+        found.distance(-1)
