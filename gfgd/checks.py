@@ -15,6 +15,8 @@ from numbers import Integral
 
 def _number(name: str, value: object) -> float:
     """Return `value` as a float, or say that it is no finite number."""
+    if isinstance(value, (str, bytes)):  # float() would take it; what follows would not
+        raise ValueError(f"{name} = {value!r}: is text, must be a number")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

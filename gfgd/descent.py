@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gfgd import checks
 from gfgd.objective import Objective
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 
 def gradient_descent(
     objective: Objective,
-    start: Tensor,
+    start: Tensor | ArrayLike,
     *,
     step_size: float,
     iterations: int,
@@ -32,8 +33,8 @@ def gradient_descent(
     objective
         f.
     start
-        θ_0, shape ``(d,)``, or ``(..., d)`` to run from many starts at once. Its dtype is
-        the precision of the run.
+        θ_0, shape ``(d,)``, or ``(..., d)`` to run from many starts at once. Its dtype,
+        float32 or float64, is the precision of the run; a list counts as float64.
     step_size
         η > 0, in units of time.
     iterations
@@ -57,19 +58,19 @@ def gradient_descent(
     Raises
     ------
     ValueError
-        If η ≤ 0, a count is out of range or `start` is not finite.
+        If η ≤ 0, a count is out of range, or `start` or f or ∇f there is not finite.
     """
     checks.positive(step_size=step_size)
     checks.whole(1, iterations=iterations, record_every=record_every)
-    if not start.isfinite().all():
-        raise ValueError("start: has non-finite entries")
-    point = start.detach().clone()
+    point = starting_point(start).clone()
     watch = _FiniteWatch(step_size)
     kept: list[tuple[int, Tensor, Tensor]] = []
     done = 0
     for k in progress(range(iterations + 1)):
         value, gradient = objective.value_and_gradient(point)
         done = k + 1
+        if k == 0 and not gradient[value.isfinite()].isfinite().all():
+            raise ValueError("start: the gradient there is not finite")
         hopeless = watch.sees_no_hope(k, value)
         reached = until_loss is not None and bool((value <= until_loss).all())
         if (k % record_every == 0 or k == iterations or reached) and not hopeless:
@@ -81,7 +82,7 @@ def gradient_descent(
         raise ValueError("start: the loss there is not finite")
     steps, points, losses = zip(*kept, strict=True)
     return Trajectory(
-        times=torch.tensor(steps, dtype=torch.float64, device=start.device) * step_size,
+        times=torch.tensor(steps, dtype=torch.float64, device=point.device) * step_size,
         points=torch.stack(points),
         losses=torch.stack(losses),
         counts={"gradients": done},

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torchdiffeq import odeint
+from torchdiffeq._impl.odeint import SOLVERS
 
 from gfgd import checks
 from gfgd.derivative_checks import kinked_operations
 from gfgd.objective import Objective
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 Field = Callable[[float, Tensor], Tensor]
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 #: Adaptive explicit Runge–Kutta pairs (torchdiffeq's names) and their orders.
 ADAPTIVE_METHODS = {"dopri8": 8, "dopri5": 5, "bosh3": 3, "adaptive_heun": 2}
@@ -52,14 +55,15 @@ class Solution:
 
 def gradient_flow(
     objective: Objective,
-    start: Tensor,
-    times: Tensor,
+    start: Tensor | ArrayLike,
+    times: Tensor | ArrayLike,
     *,
     method: str = "dopri5",
     rtol: float = 1e-7,
     atol: float = 1e-9,
     estimate_error: bool = True,
     max_gradients: int | None = None,
+    progress: Progress = iter,
 ) -> Trajectory:
     """Integrate gradient flow θ' = −∇f(θ), θ(times[0]) = start, to the requested times.
 
@@ -69,7 +73,8 @@ def gradient_flow(
         f.
     start
         θ(times[0]), shape ``(d,)`` or ``(..., d)`` for many starts at once; then all share
-        the steps that the hardest of them needs.
+        the steps that the hardest of them needs. Its dtype, float32 or float64, is the precision
+        of the run; a list counts as float64.
     times
         Increasing, shape ``(T,)``.
     method
@@ -82,7 +87,11 @@ def gradient_flow(
         Integrate a second time at tolerances 10 times looser. The largest distance between
         the two up to a time is the result's `error` then; see the notes.
     max_gradients
-        Stop, with a status that says so, when an integration has used that many.
+        Stop, with a status that says so, when an integration has used that many. The states at
+        the requested times that it has passed by then are kept.
+    progress
+        Wraps the range of the requested times after the first, as ``tqdm`` does; once for the
+        flow, and once more for the second integration.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def gradient_flow(
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or ∇f(start) is not finite.
 
     Notes
     -----
@@ -127,6 +136,9 @@ def gradient_flow(
     Without a doubt `error` is an estimate all the same, not a proof: jumps in operations that are
     not in the list, whose effect on every single step stays below the tolerances, do not show.
     """
+    start = starting_point(start)
+    if max_gradients is not None:
+        checks.whole(1, max_gradients=max_gradients)
     solution = integrate(
         lambda _, point: -objective.gradient(point),
         start,
@@ -136,6 +148,7 @@ def gradient_flow(
         atol=atol,
         estimate_error=estimate_error,
         max_evaluations=max_gradients,
+        progress=progress,
     )
     doubt = solution.error_doubt
     if estimate_error and doubt is None and (kinked := kinked_operations(objective, start)):
@@ -153,8 +166,8 @@ def gradient_flow(
 
 def integrate(
     field: Field,
-    start: Tensor,
-    times: Tensor,
+    start: Tensor | ArrayLike,
+    times: Tensor | ArrayLike,
     *,
     method: str = "dopri5",
     rtol: float = 1e-7,
@@ -162,6 +175,7 @@ def integrate(
     step_size: float | None = None,
     estimate_error: bool = False,
     max_evaluations: int | None = None,
+    progress: Progress = iter,
 ) -> Solution:
     """Integrate y' = field(t, y), y(times[0]) = start, to the requested times.
 
@@ -183,6 +197,9 @@ def integrate(
         says so.
     max_evaluations
         Stop an integration by an adaptive method that has evaluated the field that often.
+    progress
+        Wraps the range of the requested times after the first, as ``tqdm`` does, in each
+        integration by an adaptive method.
 
     Returns
     -------
@@ -193,63 +210,72 @@ def integrate(
     Raises
     ------
     ValueError
-        If an argument is out of range, or a fixed step does not divide the times.
+        If an argument is out of range, a fixed step does not divide the times, or the field is
+        not finite at the start.
     """
-    times = torch.as_tensor(times, dtype=torch.float64, device=start.device)
-    _check_times(times)
+    start = starting_point(start)
+    times = _checked_times(times, start.device)
     checks.one_of([*ADAPTIVE_METHODS, *FIXED_METHODS], method=method)
-    if not start.isfinite().all():
-        raise ValueError("start: has non-finite entries")
     if method in FIXED_METHODS:
         if max_evaluations is not None:
             raise ValueError("max_evaluations: is for adaptive methods; a fixed step has its cost")
         accuracy, looser = _fixed_steps(step_size, times)
     else:
         checks.positive(rtol=rtol, atol=atol)
+        if max_evaluations is not None:
+            checks.whole(1, max_evaluations=max_evaluations)
         accuracy, looser = _adaptive_steps(method, rtol, atol, times)
-    run = _Run(field, method, max_evaluations)
+    run = _Run(field, method, max_evaluations, progress)
     reached, states, status = run.solve(start, times, accuracy)
     counts = run.counts()
     if not estimate_error:
         return Solution(reached, states, counts, status)
-    second = _Run(field, method, max_evaluations)
+    second = _Run(field, method, max_evaluations, progress)
     _, rough, second_status = second.solve(start, reached, looser)
     counts["estimate_evaluations"] = second.evaluations
     # Where the looser run gave up there is no estimate, and NaN says so.
     apart = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
     apart[: len(rough)] = (states[: len(rough)] - rough).double().norm(dim=-1)
-    doubt = _doubt(run, second, len(times))
+    doubt = _doubt(run, second, len(reached))
     if second_status != COMPLETED:
         doubt = f"the looser integration {second_status}"
+    elif len(reached) < min(2, len(times)):
+        doubt = "it stopped before the first requested time: there is nothing to compare"
     return Solution(reached, states, counts, status, apart.cummax(dim=0).values, doubt)
 
 
-def _doubt(run: _Run, looser: _Run, requested: int) -> str | None:
-    """Return what shows that the distance between two runs may miss the error, or None."""
+def _doubt(run: _Run, looser: _Run, reached: int) -> str | None:
+    """Return what shows that the distance between two runs may miss the error, or None.
+
+    Of a run that stopped early only the part up to the last of its `reached` times counts: the
+    looser one went no further.
+    """
     if run.method in FIXED_METHODS:
         return "a run with a fixed step cannot tell whether the field jumps"
-    if run.jumps or looser.jumps:
+    jumps = run.at_last_state.jumps + looser.at_last_state.jumps
+    if jumps:
         return (
-            f"the field seems to jump: {run.jumps + looser.jumps} times the step control had to "
+            f"the field seems to jump: {jumps} times the step control had to "
             "reject a step three times in a row or more"
         )
     order = ADAPTIVE_METHODS[run.method]
+    steps, fewer = run.at_last_state.accepted, looser.at_last_state.accepted
     # A handful of steps more is no sign of anything.
-    if run.accepted > LOOSENING ** (2 / order) * looser.accepted + 10:
+    if fewer and steps > LOOSENING ** (2 / order) * fewer + 10:
         return (
             f"the field seems to jump: tolerances {LOOSENING:g} times tighter took "
-            f"{run.accepted / looser.accepted:.1f} times the steps, where {run.method} needs "
+            f"{steps / fewer:.1f} times the steps, where {run.method} needs "
             f"{LOOSENING ** (1 / order):.1f} times as many on a smooth field"
         )
-    if run.method != INTERPOLATING and run.accepted < 2 * (requested - 1):
+    if run.method != INTERPOLATING and steps < 2 * (reached - 1):
         return "most steps ended at requested times, in both integrations alike"
     return None
 
 
 def _fixed_steps(step_size: float | None, times: Tensor) -> tuple[dict, dict]:
-    """Return torchdiffeq's arguments for the step, and for the estimate's double step."""
+    """Return torchdiffeq's options for the step, and for the estimate's double step."""
     step = _dividing(step_size, times)
-    return {"options": {"step_size": step}}, {"options": {"step_size": 2 * step}}
+    return {"step_size": step}, {"step_size": 2 * step}
 
 
 def _adaptive_steps(method: str, rtol: float, atol: float, times: Tensor) -> tuple[dict, dict]:
@@ -257,41 +283,61 @@ def _adaptive_steps(method: str, rtol: float, atol: float, times: Tensor) -> tup
     options: dict[str, object] = {"norm": _hardest_member}
     if method != INTERPOLATING:
         options["step_t"] = times[1:]
-    accuracy = {"rtol": rtol, "atol": atol, "options": options}
-    looser = {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol, "options": options}
-    return accuracy, looser
+    accuracy = {"rtol": rtol, "atol": atol, **options}
+    return accuracy, accuracy | {"rtol": LOOSENING * rtol, "atol": LOOSENING * atol}
 
 
 class FlowStopError(Exception):
     """Raised inside an integration that cannot or may not go on; the message says why."""
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """How many steps an integration had accepted at some time, and where it had met a jump."""
+
+    accepted: int = 0
+    jumps: int = 0
+
+
 class _Run:
     """One integration: counts what torchdiffeq does, and ends it where it must end."""
 
-    def __init__(self, field: Field, method: str, max_evaluations: int | None) -> None:
+    def __init__(
+        self, field: Field, method: str, max_evaluations: int | None, progress: Progress
+    ) -> None:
         self.field = field
         self.method = method
         self.limit = max_evaluations
+        self.progress = progress
         self.evaluations = self.accepted = self.rejected = 0
         self.jumps = 0  # steps that were rejected three times in a row or more
         self._rejection: tuple[float, float, int] | None = None  # time, step, how many in a row
         self.time = -math.inf  # end of the last accepted step
-        if method in ADAPTIVE_METHODS:  # torchdiffeq looks for these names
-            self.callback_accept_step = self._accept
-            self.callback_reject_step = self._reject
+        self.at_last_state = _Steps()
 
-    def __call__(self, time: Tensor, state: Tensor) -> Tensor:
+    def __call__(self, time: Tensor, state: Tensor, *, perturb: object = None) -> Tensor:
+        """Evaluate the field; `perturb` is the side of a jump in time, which none has here."""
         if self.limit is not None and self.evaluations >= self.limit:
             raise FlowStopError(f"{self.limit} evaluations were used")
         self.evaluations += 1
-        return self.field(float(time), state)
+        # A field may have followed autograd to get there; the states must not keep its graph.
+        velocity = self.field(float(time), state).detach()
+        if self.evaluations == 1 and not velocity.isfinite().all():
+            raise ValueError("start: the field, −∇f for gradient flow, is not finite there")
+        return velocity
 
-    def _accept(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+    # torchdiffeq calls these three by their names.
+
+    def callback_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+        """Do nothing before a step is tried."""
+
+    def callback_accept_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+        """Count an accepted step."""
         self.accepted += 1
         self.time = float(time + step)
 
-    def _reject(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+    def callback_reject_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
+        """Count a rejected step."""
         self.rejected += 1
         self._watch_for_jumps(float(time), float(step))
 
@@ -312,32 +358,49 @@ class _Run:
             counts |= {"accepted_steps": self.accepted, "rejected_steps": self.rejected}
         return counts
 
-    def solve(self, start: Tensor, times: Tensor, accuracy: dict) -> tuple[Tensor, Tensor, str]:
+    def solve(
+        self, start: Tensor, times: Tensor, accuracy: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, str]:
         """Return the times reached, the states there, and the status."""
         if len(times) == 1:
             return times, start[None], COMPLETED
-        try:
-            states = cast(Tensor, odeint(self, start, times, method=self.method, **accuracy))
-        except (
-            FlowStopError,
-            AssertionError,
-        ) as cause:  # torchdiffeq asserts finiteness and step > 0
-            return self._salvage(start, times, accuracy, str(cause))
+        way = self._adaptive if self.method in ADAPTIVE_METHODS else self._fixed
+        states, status = way(start, times, accuracy)
         finite = states.flatten(1).isfinite().all(dim=1)
         if not finite.all():
             last = int(finite.to(torch.int8).argmin())
-            return times[:last], states[:last], _stopped(times[last - 1], "non-finite state")
-        return times, states, COMPLETED
+            states, status = states[:last], _stopped(times[last - 1], "non-finite state")
+        return times[: len(states)], states, status
 
-    def _salvage(
-        self, start: Tensor, times: Tensor, accuracy: dict, cause: str
-    ) -> tuple[Tensor, Tensor, str]:
-        """Take the same steps once more, up to the last time that lies before the failure."""
-        reached = times[(times <= self.time) | (times == times[0])]
-        again = _Run(self.field, self.method, None)
-        _, states, _ = again.solve(start, reached, accuracy)
-        self.evaluations += again.evaluations
-        return reached, states, _stopped(max(self.time, float(times[0])), cause)
+    def _adaptive(
+        self, start: Tensor, times: Tensor, accuracy: dict[str, Any]
+    ) -> tuple[Tensor, str]:
+        """Return the states at the times up to where it had to stop, and the status.
+
+        The loop is that of torchdiffeq's ``integrate``. Its own would lose, with a stop, the
+        states that it has, and to get them a second time would cost as much as the first.
+        """
+        states = start.new_empty(len(times), *start.shape)
+        states[0], reached = start, 1
+        try:
+            solver = SOLVERS[self.method](func=self, y0=start, **accuracy)
+            solver._before_integrate(times)
+            for place in self.progress(range(1, len(times))):
+                states[place] = solver._advance(times[place])
+                self.at_last_state = _Steps(self.accepted, self.jumps)
+                reached += 1
+        except (FlowStopError, AssertionError) as cause:  # it asserts finiteness and step > 0
+            status = _stopped(max(self.time, float(times[0])), str(cause))
+            return states[:reached], status
+        return states, COMPLETED
+
+    def _fixed(self, start: Tensor, times: Tensor, accuracy: dict[str, Any]) -> tuple[Tensor, str]:
+        """Return the states at all times, or at the first alone if the field stops the run."""
+        try:
+            states = odeint(self.__call__, start, times, method=self.method, options=accuracy)
+        except FlowStopError as cause:
+            return start[None], _stopped(times[0], str(cause))
+        return cast(Tensor, states), COMPLETED
 
 
 def _stopped(time: float | Tensor, cause: str) -> str:
@@ -349,11 +412,17 @@ def _hardest_member(scaled: Tensor) -> Tensor:
     return scaled.square().mean(dim=-1).sqrt().max()
 
 
-def _check_times(times: Tensor) -> None:
+def _checked_times(times: Tensor | ArrayLike, device: torch.device) -> Tensor:
+    """Return the requested times in float64, or say what they are instead."""
+    try:
+        times = torch.as_tensor(times, dtype=torch.float64, device=device).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"times = {times!r}: give a list of times, shape (T,)") from None
     if times.dim() != 1 or len(times) < 1:
         raise ValueError(f"times has shape {tuple(times.shape)}: give a list of times, shape (T,)")
     if not times.isfinite().all() or (times.diff() <= 0).any():
         raise ValueError("times: must be finite and strictly increasing")
+    return times
 
 
 def _dividing(step_size: float | None, times: Tensor) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gfgd.files import replacing
@@ -169,6 +170,37 @@ class Trajectory:
                 f"{os.fspath(path)}: no trajectory can be read from it ({error}); "
                 "delete it and make it again"
             ) from error
+
+
+def starting_point(start: Tensor | ArrayLike) -> Tensor:
+    """Return a start as a tensor that no graph of autograd is attached to; it is not copied.
+
+    An array keeps its precision. A list of numbers, which Python holds in double precision, becomes
+    float64 (``torch.tensor`` would make it float32).
+
+    Raises
+    ------
+    ValueError
+        If it is no tensor, array or list of numbers, not float32 or float64, or not finite.
+
+    Examples
+    --------
+    >>> starting_point([1.0, 2.0])
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    if not isinstance(start, Tensor):
+        try:
+            start = torch.as_tensor(np.array(start))  # a copy: a read-only array is no tensor
+        except (TypeError, ValueError, RuntimeError):
+            what = type(start).__name__
+            raise ValueError(f"start: is a {what}; give a tensor, or an array of numbers") from None
+    if start.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"start: has dtype {start.dtype}, must be float32 or float64; convert it to float64"
+        )
+    if not start.isfinite().all():
+        raise ValueError("start: has non-finite entries")
+    return start.detach()
 
 
 def _same(left: Tensor, right: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def test_good_passes_and_bad_is_named(check, good, bad):
         check(width=bad)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "much", None])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "much", "1e-3", None])
 def test_no_finite_number(bad):
     with pytest.raises(ValueError, match="step_size"):
         checks.positive(step_size=bad)

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from gfgd.descent import gradient_descent
+from gfgd.objective import Objective
 from tests.small_problems import quadratic, quartic, small_network
 
 
@@ -88,9 +90,35 @@ def test_until_loss_stops_at_the_first_such_iterate():
         ({"iterations": 2.5}, "iterations = 2.5: must be a whole number"),
         ({"record_every": 0}, "record_every = 0"),
         ({"start": torch.tensor([float("inf")])}, "start: has non-finite"),
+        ({"step_size": "0.1"}, "step_size = '0.1': is text"),
+        ({"start": torch.ones(1, dtype=torch.float16)}, "start: has dtype torch.float16"),
+        ({"start": torch.ones(1, dtype=torch.int64)}, "start: has dtype torch.int64"),
+        ({"start": None}, "start: is a NoneType"),
+        ({"start": ["a"]}, "start: is a list"),
     ],
 )
 def test_bad_arguments(change, message):
     arguments = {"start": torch.ones(1), "step_size": 0.1, "iterations": 2} | change
     with pytest.raises(ValueError, match=message):
         gradient_descent(quadratic(1.0), **arguments)
+
+
+@pytest.mark.parametrize("start", [[1.0], np.ones(1), torch.ones(1).double().requires_grad_()])
+def test_a_start_may_be_a_list_an_array_or_a_parameter(start):
+    run = gradient_descent(quadratic(1.0), start, step_size=0.1, iterations=2)
+    assert run.points.dtype == torch.float64 and not run.points.requires_grad
+    assert run.points[-1].item() == pytest.approx(0.81, rel=1e-14)
+
+
+def test_an_array_keeps_its_precision_and_is_not_changed():
+    start = np.ones(1, dtype=np.float32)
+    start.setflags(write=False)
+    run = gradient_descent(quadratic(1.0), start, step_size=0.1, iterations=2)
+    assert run.points.dtype == torch.float32 and start[0] == 1
+
+
+def test_a_gradient_that_is_not_finite_at_the_start():
+    # f = |x|^(1/2) is 0 at 0, and its slope there is infinite: no step size helps.
+    root = Objective(lambda p: p.abs().sqrt().sum(-1), dimension=1)
+    with pytest.raises(ValueError, match="start: the gradient there is not finite"):
+        gradient_descent(root, torch.zeros(1), step_size=0.1, iterations=2)

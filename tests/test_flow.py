@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from gfgd.descent import gradient_descent
 from gfgd.figures import fitted_slope
 from gfgd.flow import ADAPTIVE_METHODS, FIXED_METHODS, gradient_flow, integrate
+from gfgd.objective import Objective
 from tests.small_problems import quadratic, small_network
 
 TIMES = torch.linspace(0, 2, 5, dtype=torch.float64)
@@ -207,6 +209,94 @@ def test_max_gradients_stops_the_run():
     )
     assert "60 evaluations were used" in flow.status
     assert 1 <= len(flow.times) < 11 and len(flow.points) == len(flow.times)
+
+
+@pytest.mark.parametrize("method", ADAPTIVE_METHODS)
+def test_a_stop_costs_no_second_integration(method):
+    objective, times = small_network(), torch.linspace(0, 5, 21, dtype=torch.float64)
+    start, options = objective.initial(0), {"method": method, "rtol": 1e-4, "atol": 1e-5}
+    whole = gradient_flow(objective, start, times, **options)
+    cap = whole.counts["gradients"] // 2
+    flow = gradient_flow(objective, start, times, max_gradients=cap, **options)
+    assert flow.counts["gradients"] == cap
+    reached = len(flow.times)
+    assert 1 < reached < 21 and not flow.completed
+    torch.testing.assert_close(flow.points, whole.points[:reached], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stiffness", [1.0, 1e4])
+def test_a_stop_before_the_first_requested_time(stiffness):
+    # x' = x² from 1 runs off at t = 1; a stiff bowl uses up its gradients.
+    cubic = Objective(lambda p: -(p**3).sum(-1) / 3, dimension=1)
+    objective = cubic if stiffness == 1 else quadratic(stiffness)
+    start, times = torch.ones(1, dtype=torch.float64), torch.tensor([0.0, 2.0])
+    flow = gradient_flow(objective, start, times, max_gradients=200)
+    assert flow.times.tolist() == [0.0] and flow.points.tolist() == [[1.0]]
+    assert flow.status.startswith("stopped at t = ")
+    assert "before the first requested time" in flow.error_doubt
+
+
+def test_what_came_after_the_last_state_raises_no_doubt():
+    # Smooth up to 1.9, where a stop is bound to come: x' = x² from ½ runs off at t = 2.
+    cubic = Objective(lambda p: -(p**3).sum(-1) / 3, dimension=1)
+    start = torch.tensor([0.5], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.1, 3.0], dtype=torch.float64)
+    flow = gradient_flow(cubic, start, times)
+    assert len(flow.times) == 2 and flow.counts["accepted_steps"] > 50
+    assert flow.error_doubt is None
+    assert abs(flow.points[-1].item() - 1 / 1.9) < min(1e-6, flow.error[-1].item())
+
+
+@pytest.mark.parametrize("start", [[1.0], np.ones(1), torch.ones(1).double().requires_grad_()])
+def test_a_start_may_be_a_list_an_array_or_a_parameter(start):
+    flow = gradient_flow(quadratic(1.0), start, [0.0, 1.0])
+    assert flow.points.dtype == torch.float64
+    assert flow.points.numpy()[-1, 0] == pytest.approx(math.exp(-1), rel=1e-6)
+
+
+def test_a_field_that_requires_a_gradient_leaves_no_graph_behind():
+    weight = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    found = integrate(lambda _, y: -weight * y, torch.ones(1, dtype=torch.float64), TIMES)
+    assert not found.states.requires_grad
+
+
+def test_progress_wraps_the_times_of_both_integrations():
+    seen = []
+
+    def progress(places):
+        for place in places:
+            seen.append(place)
+            yield place
+
+    gradient_flow(quadratic(1.0), torch.ones(1, dtype=torch.float64), TIMES, progress=progress)
+    assert seen == [1, 2, 3, 4] * 2
+
+
+def test_a_field_that_is_not_finite_at_the_start():
+    root = Objective(lambda p: p.abs().sqrt().sum(-1), dimension=1)
+    with pytest.raises(ValueError, match=r"start: the field.* is not finite"):
+        gradient_flow(root, torch.zeros(1), TIMES)
+    with pytest.raises(ValueError, match=r"start: the field.* is not finite"):
+        integrate(lambda _, y: y / 0, torch.ones(1), TIMES, method="euler", step_size=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_gradients": -5}, "max_gradients = -5: must be at least 1"),
+        ({"max_gradients": 2.5}, "max_gradients = 2.5: must be a whole number"),
+        ({"rtol": "1e-7"}, "rtol = '1e-7': is text"),
+        ({"start": torch.ones(1, dtype=torch.float16)}, "start: has dtype torch.float16"),
+        ({"start": torch.ones(1, dtype=torch.bfloat16)}, "start: has dtype torch.bfloat16"),
+        ({"start": [1]}, "start: has dtype torch.int64"),
+        ({"times": "soon"}, "times = 'soon': give a list of times"),
+        ({"times": 1.0}, "give a list of times"),
+    ],
+)
+def test_bad_arguments_of_a_flow(change, message):
+    arguments = {"start": torch.ones(1), "times": TIMES} | change
+    with pytest.raises(ValueError, match=message):
+        gradient_flow(quadratic(1.0), **arguments)
 
 
 @pytest.mark.parametrize(
