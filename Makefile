@@ -38,8 +38,9 @@ bench: $(STAMP)
 	$(PY) -m benchmarks
 
 archive: $(STAMP)
+	$(PY) -m gfgd.book.cli archive --networks fully_connected_linear fully_connected_relu --starts paper 1 2 3
+	$(PY) -m gfgd.book.cli archive --networks fully_connected_relu --flows 1 0.8 0.6 0.4 --ratios 1 2 --dtypes float32 --orders 1 2 3
 	$(PY) -m gfgd.book.cli archive --ratios 1 2 5
-	$(PY) -m gfgd.book.cli archive --networks fully_connected_linear fully_connected_relu --seeds 1 2 3
 	$(PY) -m gfgd.book.cli archive
 
 data: $(STAMP)

@@ -155,7 +155,7 @@ def archived(dtype: str) -> Run | None:
     """Return the stand-in's run from the archive, or None if it is not there."""
     name = archive.descent_name(RATIO, dtype)
     try:
-        kept = archive.read("fully_connected_linear", seed=1)
+        kept = archive.read("fully_connected_linear", start="1")
         error, cost = float(kept.distance(name).max()), kept.cost(name)
     except archive.ArchiveError:
         return None

@@ -1,11 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and the commit of the checkout they lie in."""
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+#: What :func:`commit` adds to the name where tracked files differ from it.
+MODIFIED = " with local changes"
 
 
 @contextmanager
@@ -21,3 +25,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def commit(directory: Path, *, apart_from: str | None = None) -> str:
+    """Return the commit of the checkout that a directory lies in, and whether it is modified.
+
+    Changes of the folder `apart_from`, relative to `directory`, do not count.
+    """
+    paths = [".", f":(exclude){apart_from}"] if apart_from else [":/"]
+    try:
+        name = _git(directory, "rev-parse", "--short", "HEAD")
+        changes = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", *paths)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+    return f"{name}{MODIFIED}" if changes else name
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

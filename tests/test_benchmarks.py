@@ -86,7 +86,7 @@ def test_the_stand_in_is_read_from_the_archive(monkeypatch, tmp_path):
     plain = torch.zeros(2, 3, dtype=torch.float64)
     kept = archive.Archived(
         "fully_connected_linear",
-        1,
+        "1",
         names,
         torch.arange(3.0, dtype=torch.float64),
         plain,
@@ -99,7 +99,9 @@ def test_the_stand_in_is_read_from_the_archive(monkeypatch, tmp_path):
     )
     archive.write(kept, tmp_path)
     read = archive.read
-    monkeypatch.setattr(archive, "read", lambda name, seed: read(name, seed=seed, folder=tmp_path))
+    monkeypatch.setattr(
+        archive, "read", lambda name, start: read(name, start=start, folder=tmp_path)
+    )
     run = accuracy.archived("float32")
     assert run == accuracy.Run(77, 0, 2.0, 5.0, "archive, 2026-11-25")
     assert accuracy.archived("float64") is None

@@ -14,10 +14,11 @@ from typing import Any
 from gfgd.book.build import build_book, preset_path
 from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, find_root
 from gfgd.book.execute import ChapterError, execute_chapter
-from gfgd.book.long_runs import ARCHITECTURES, DTYPES, RATIOS, make_archive
 from gfgd.book.parameters import ParameterError, read_preset
 from gfgd.book.sweep import SweepError, cores, run_sweep
 from gfgd.paper.archive import ArchiveError
+from gfgd.paper.long_runs import ARCHITECTURES, DTYPES, FLOWS, RATIOS, Plan, make_archive
+from gfgd.paper.starts import PAPER
 from gfgd.problems.datasets import DatasetError, fetch_mnist
 
 #: Chapters that run at the same time by default, at most: memory is not likely to hold more.
@@ -66,15 +67,49 @@ def _parser() -> argparse.ArgumentParser:
         default=min(cores(), MOST_JOBS),
         help="chapters that run at the same time: %(default)s",
     )
-    long = _command(commands, "archive", _archive, "make what is missing in data/archive")
-    long.add_argument("--networks", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
-    long.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="SEED")
-    long.add_argument("--dtypes", nargs="+", choices=DTYPES)
-    long.add_argument("--ratios", nargs="+", type=int, choices=RATIOS, help="step sizes η₀/RATIO")
-    long.set_defaults(dtypes=list(DTYPES), ratios=list(RATIOS))
+    _add_archive(commands)
     _command(commands, "data", _data, "get MNIST and verify it")
     _add_sweep(commands)
     return parser
+
+
+def _add_archive(commands) -> None:
+    long = _command(commands, "archive", _archive, "make what is missing in data/archive")
+    names = list(ARCHITECTURES)
+    long.add_argument("--networks", nargs="+", choices=names, default=names)
+    long.add_argument(
+        "--starts",
+        nargs="+",
+        default=[PAPER],
+        metavar="START",
+        help="%(default)s: the authors' own start; or seeds",
+    )
+    long.add_argument("--dtypes", nargs="*", choices=DTYPES, default=list(DTYPES))
+    long.add_argument(
+        "--ratios",
+        nargs="*",
+        type=int,
+        choices=RATIOS,
+        default=list(RATIOS),
+        help="step sizes η₀/RATIO",
+    )
+    long.add_argument(
+        "--orders",
+        nargs="+",
+        type=int,
+        default=[0],
+        metavar="ORDER",
+        help="of the samples: another one rounds sums differently",
+    )
+    long.add_argument(
+        "--flows",
+        nargs="*",
+        type=float,
+        default=list(FLOWS),
+        metavar="FACTOR",
+        help="integrate the flow at its tolerances times each of these",
+    )
+    long.add_argument("--no-spectrum", action="store_true", help="without λmin and λmax")
 
 
 def _add_sweep(commands) -> None:
@@ -190,14 +225,14 @@ def _dataset() -> str | None:
 
 
 def _archive(options: argparse.Namespace) -> int:
-    make_archive(
-        find_root(),
-        names=options.networks,
-        seeds=options.seeds,
+    plan = Plan(
         dtypes=options.dtypes,
         ratios=options.ratios,
-        say=_say,
+        orders=options.orders,
+        flows=options.flows,
+        spectrum=not options.no_spectrum,
     )
+    make_archive(find_root(), names=options.networks, of=options.starts, plan=plan, say=_say)
     return 0
 
 

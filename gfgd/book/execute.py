@@ -7,7 +7,6 @@ notebook beside it as ``NAME.failed.ipynb``.
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from traitlets.config import Config
 
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
 from gfgd.book.parameters import ParameterError, read_parameters, validate
+from gfgd.files import commit
 
 PROVENANCE_TAG = "provenance"
 _LONGEST_SOCKET = 90  # bytes in a socket's path that every system takes, with room for a number
@@ -189,16 +189,6 @@ def provenance(chapter: Path, overrides: Mapping[str, Any], seconds: float) -> s
     }
     lines = "".join(f"- **{key}**: {value}\n" for key, value in rows.items())
     return f"## How this page was made\n\n{lines}"
-
-
-def commit(directory: Path) -> str:
-    """Return the commit of the checkout that a directory lies in, and whether it is modified."""
-    command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--exclude", "*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"
-    return found.stdout.strip().replace("-dirty", " with local changes")
 
 
 def _version(distribution: str) -> str:

@@ -2,13 +2,13 @@
 
 A full-length run takes minutes to hours, so a chapter reads its results instead of repeating it.
 Kept are losses, distances, spectra and counts at 101 times, not the weights. The files lie in
-``data/archive`` of a checkout, one for a network and a seed, and are made by ``make archive``.
+``data/archive`` of a checkout, one for a network and a start, and are made by ``make archive``.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from gfgd.files import replacing
+from gfgd.flow import LOOSENING
+from gfgd.paper.starts import PAPER, described, seed_of
 from gfgd.spectrum import Spectrum
 
 #: Where a checkout keeps it.
@@ -30,9 +32,19 @@ class ArchiveError(Exception):
     """No archived results, and what to do about it."""
 
 
-def descent_name(ratio: int, dtype: str = "float64") -> str:
-    """Return the name of the run of GD with step size η₀/ratio, such as ``"η₀/20, float32"``."""
-    return f"{'η₀' if ratio == 1 else f'η₀/{ratio}'}, {dtype}"
+def descent_name(ratio: int, dtype: str = "float64", order: int = 0) -> str:
+    """Return the name of the run of GD with step size η₀/ratio, such as ``"η₀/20, float32"``.
+
+    Runs with another `order` take the samples in another order, so that sums round differently.
+    """
+    name = f"{'η₀' if ratio == 1 else f'η₀/{ratio}'}, {dtype}"
+    return f"{name}, order {order}" if order else name
+
+
+def flow_name(loosening: float) -> str:
+    """Return the name of the flow at its tolerances times a factor."""
+    names = {1.0: FLOW, LOOSENING: LOOSER_FLOW}
+    return names.get(loosening, f"{FLOW}, tolerances × {loosening:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +53,17 @@ class Archived:
 
     Attributes
     ----------
-    network, seed
-        What was run.
+    network, start
+        What was run, and from where: ``"paper"``, the authors' start, or a seed such as ``"1"``.
     runs
-        Names: `FLOW`, `LOOSER_FLOW` (10 times looser tolerances), and those of `descent_name`.
+        Names, those of `flow_name` and of `descent_name`.
     times
         Shape ``(T,)``.
     losses
         Training loss, shape ``(R, T)``.
     distances
-        ‖θ_a(t) − θ_b(t)‖₂ between runs, over all parameters, shape ``(R, R, T)``.
+        ‖θ_a(t) − θ_b(t)‖₂ between runs, over all parameters, shape ``(R, R, T)``; NaN between
+        runs that were not compared.
     travelled
         ‖θ(t) − θ(0)‖₂, shape ``(R, T)``.
     weight_distances, weights_travelled
@@ -62,7 +75,7 @@ class Archived:
     """
 
     network: str
-    seed: int
+    start: str
     runs: tuple[str, ...]
     times: Tensor
     losses: Tensor
@@ -77,7 +90,8 @@ class Archived:
         """Return a run's place, or say which runs there are."""
         if run not in self.runs:
             raise ArchiveError(
-                f"{self.network}, seed {self.seed}: has no run {run!r}, only {list(self.runs)}"
+                f"{self.network}, {described(self.start)}: has no run {run!r}, "
+                f"only {list(self.runs)}"
             )
         return self.runs.index(run)
 
@@ -99,77 +113,66 @@ class Archived:
         return self.provenance[self.runs[self.index(run)]]
 
 
-def path_of(network: str, seed: int, folder: Path = FOLDER) -> Path:
-    """Return where the results of a network and a seed lie."""
-    return folder / f"{network}-seed{seed}.npz"
+def path_of(network: str, start: str, folder: Path = FOLDER) -> Path:
+    """Return where the results of a network and a start lie."""
+    suffix = start if start == PAPER else f"seed{seed_of(start)}"
+    return folder / f"{network}-{suffix}.npz"
 
 
-def available(folder: Path = FOLDER) -> list[tuple[str, int]]:
-    """Return the (network, seed) that the archive holds, in alphabetical order."""
-    stems = sorted(path.stem for path in folder.glob("*-seed*.npz"))
-    pairs = (stem.rsplit("-seed", 1) for stem in stems)
-    return [(network, int(seed)) for network, seed in pairs]
+def available(folder: Path = FOLDER) -> list[tuple[str, str]]:
+    """Return the (network, start) that the archive holds, in alphabetical order."""
+    pairs = (path.stem.rsplit("-", 1) for path in folder.glob("*-*.npz"))
+    return sorted((network, suffix.removeprefix("seed")) for network, suffix in pairs)
 
 
-@dataclass(frozen=True, eq=False)
-class Published:
-    """What the figures of Elkabetz & Cohen (2021) show of one network, at 101 times.
-
-    Attributes
-    ----------
-    times
-        Shape ``(T,)``.
-    travelled
-        Distance of GD with step size η₀ from its start.
-    distances
-        Distance of GD with η₀ from GD with η₀/r, by r. With biases they are left out of both.
-    """
-
-    times: Tensor
-    travelled: Tensor
-    distances: dict[int, Tensor]
-
-
-def published(network: str, folder: Path = FOLDER) -> Published:
-    """Return the published curves of a network; ``published.json`` names their source.
-
-    They are known to the figures' resolution, about 1e-5. The paper does not give its seed.
-
-    Raises
-    ------
-    ArchiveError
-        If the file is not there, or does not have the network.
-    """
-    path = folder / "published.json"
-    if not path.is_file():
-        raise ArchiveError(f"{path}: is not there; it comes with a checkout")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if network not in content["networks"]:
-        raise ArchiveError(f"{network}: {path.name} has {', '.join(content['networks'])}")
-    curves = content["networks"][network]
-    return Published(
-        times=torch.tensor(content["times"], dtype=torch.float64),
-        travelled=torch.tensor(curves["travelled"], dtype=torch.float64),
-        distances={
-            int(ratio): torch.tensor(values, dtype=torch.float64)
-            for ratio, values in curves["distances"].items()
-        },
+def merged(old: Archived, new: Archived) -> Archived:
+    """Return the runs of both, from the same start; where both have a number, the old one."""
+    runs = tuple(dict.fromkeys([*old.runs, *new.runs]))
+    length = len(old.times)
+    both = {
+        name: torch.full((len(runs),) * axes + (length,), torch.nan, dtype=torch.float64)
+        for name, axes in _SERIES.items()
+    }
+    for part in (new, old):
+        places = torch.tensor([runs.index(run) for run in part.runs])
+        for name, axes in _SERIES.items():
+            values = getattr(part, name)
+            where = (places,) if axes == 1 else (places[:, None], places[None, :])
+            both[name][where] = torch.where(values.isnan(), both[name][where], values)
+    return replace(
+        old,
+        runs=runs,
+        **both,
+        spectrum=old.spectrum or new.spectrum,
+        provenance=new.provenance | old.provenance,
     )
 
 
-def read(network: str, *, seed: int = 1, folder: Path = FOLDER) -> Archived:
+#: The numbers of the runs, by how many axes of runs they have.
+_SERIES = {
+    "losses": 1,
+    "distances": 2,
+    "travelled": 1,
+    "weight_distances": 2,
+    "weights_travelled": 1,
+}
+
+
+def read(network: str, *, start: str = PAPER, folder: Path = FOLDER) -> Archived:
     """Return the archived runs of a network, such as ``"fully_connected_relu"``.
+
+    They start where the authors' did, or from a seed, such as ``start="1"``.
 
     Raises
     ------
     ArchiveError
         If there are none, or the file cannot be read.
     """
-    path = path_of(network, seed, folder)
+    path = path_of(network, start, folder)
     if not path.is_file():
         raise ArchiveError(
-            f"{network}, seed {seed}: is not in the archive ({folder}); it comes with a checkout "
-            "of the repository, and `make archive` makes it"
+            f"{network}, {described(start)}: is not in the archive ({folder}); it comes with a "
+            "checkout of the repository, and `make archive` makes it"
         )
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -182,7 +185,7 @@ def read(network: str, *, seed: int = 1, folder: Path = FOLDER) -> Archived:
 def write(archived: Archived, folder: Path = FOLDER) -> Path:
     """Write the results to their file (``.npz``, no pickle), whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = path_of(archived.network, archived.seed, folder)
+    path = path_of(archived.network, archived.start, folder)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **_packed(archived))
     return path
@@ -205,7 +208,7 @@ def _packed(archived: Archived) -> dict[str, np.ndarray]:
     rows, columns = np.triu_indices(len(archived.runs), 1)
     content = {
         "network": np.array(archived.network),
-        "seed": np.array(archived.seed),
+        "start": np.array(archived.start),
         "runs": np.array(archived.runs, dtype=str),
         "provenance": np.array(json.dumps(archived.provenance, ensure_ascii=False)),
         "distances": archived.distances.numpy()[rows, columns],
@@ -226,7 +229,7 @@ def _unpacked(content: dict[str, np.ndarray]) -> Archived:
         spectrum = Spectrum(**{name: _tensor(content[f"spectrum_{name}"]) for name in _SPECTRUM})
     return Archived(
         network=str(content["network"]),
-        seed=int(content["seed"]),
+        start=str(content["start"]),
         runs=runs,
         times=_tensor(content["times"]),
         losses=_tensor(content["losses"]),

@@ -10,14 +10,14 @@ from gfgd.spectrum import Spectrum
 RUNS = (FLOW, descent_name(1), descent_name(20, "float32"))
 
 
-def results(seed=3, spectrum=None) -> Archived:
+def results(start="3", spectrum=None) -> Archived:
     """Three random curves in the plane, as if run at four times."""
     points = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     distances = (points[:, None] - points[None]).norm(dim=-1)
     travelled = (points - points[:, :1]).norm(dim=-1)
     return Archived(
         network="toy",
-        seed=seed,
+        start=start,
         runs=RUNS,
         times=torch.arange(4, dtype=torch.float64),
         losses=points.square().sum(-1),
@@ -33,8 +33,8 @@ def results(seed=3, spectrum=None) -> Archived:
 def test_what_is_written_is_read(tmp_path):
     written = results()
     archive.write(written, tmp_path)
-    found = archive.read("toy", seed=3, folder=tmp_path)
-    assert (found.network, found.seed, found.runs) == ("toy", 3, RUNS)
+    found = archive.read("toy", start="3", folder=tmp_path)
+    assert (found.network, found.start, found.runs) == ("toy", "3", RUNS)
     assert found.provenance == written.provenance
     for name in ("times", "losses", "distances", "travelled"):
         torch.testing.assert_close(getattr(found, name), getattr(written, name), rtol=0, atol=0)
@@ -50,7 +50,7 @@ def test_spectrum_is_kept(tmp_path):
         -column, column, column, column, true, true, torch.arange(4), times=column[:, 0]
     )
     archive.write(results(spectrum=spectrum), tmp_path)
-    found = archive.read("toy", seed=3, folder=tmp_path).spectrum
+    found = archive.read("toy", start="3", folder=tmp_path).spectrum
     assert found is not None and found.converged
     torch.testing.assert_close(found.smallest, -column)
     assert found.products.tolist() == [0, 1, 2, 3]
@@ -68,10 +68,10 @@ def test_runs_are_found_by_name():
         found.loss(descent_name(5))
 
 
-def test_available_lists_networks_and_seeds(tmp_path):
+def test_available_lists_networks_and_starts(tmp_path):
     archive.write(results(), tmp_path)
-    archive.write(replace(results(seed=1), network="a-b"), tmp_path)
-    assert archive.available(tmp_path) == [("a-b", 1), ("toy", 3)]
+    archive.write(replace(results(start="paper"), network="a-b"), tmp_path)
+    assert archive.available(tmp_path) == [("a-b", "paper"), ("toy", "3")]
 
 
 def test_absent_and_damaged_results_are_told(tmp_path):
@@ -80,22 +80,27 @@ def test_absent_and_damaged_results_are_told(tmp_path):
     path = archive.write(results(), tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ArchiveError, match="restore it from git"):
-        archive.read("toy", seed=3, folder=tmp_path)
+        archive.read("toy", start="3", folder=tmp_path)
 
 
-def test_published_curves():
-    linear = archive.published("fully_connected_linear")
-    assert sorted(linear.distances) == [2, 5, 10, 20]
-    for values in (linear.travelled, *linear.distances.values()):
-        assert values.shape == linear.times.shape == (101,)
-        assert values[0] == 0
-    # As read off the printed figure by eye.
-    assert float(linear.travelled[-1]) == pytest.approx(2.6, abs=0.05)
-    assert float(linear.distances[20][-1]) == pytest.approx(0.016, abs=0.001)
+def test_what_is_archived_stays_and_what_is_new_is_added():
+    old, whole = results(), results()
+    names = (FLOW, descent_name(1), descent_name(2))
+    new = replace(whole, runs=names, losses=whole.losses + 1, provenance={descent_name(2): {}})
+    new.distances[1:, 1:] = torch.nan  # between the second and third nothing was compared
+    both = archive.merged(old, new)
+    assert both.runs == (*RUNS, descent_name(2))
+    assert torch.equal(both.losses[:3], old.losses)
+    assert torch.equal(both.losses[3], new.losses[2])
+    assert torch.equal(both.distances[:3, :3], old.distances)
+    assert torch.equal(both.distance(descent_name(2)), new.distances[0, 2])
+    assert torch.equal(both.distance(FLOW, descent_name(2)), new.distances[0, 2])
+    assert both.distance(descent_name(2), RUNS[2]).isnan().all()
+    assert both.provenance == {**old.provenance, descent_name(2): {}}
 
 
-def test_published_curves_that_are_not_there(tmp_path):
-    with pytest.raises(ArchiveError, match=r"toy: published\.json has fully_connected_linear"):
-        archive.published("toy")
-    with pytest.raises(ArchiveError, match="comes with a checkout"):
-        archive.published("toy", tmp_path)
+def test_names():
+    assert descent_name(5, "float32", 2) == "η₀/5, float32, order 2"
+    assert archive.flow_name(1) == FLOW
+    assert archive.flow_name(10) == archive.LOOSER_FLOW
+    assert archive.flow_name(0.7) == "GF, tolerances × 0.7"

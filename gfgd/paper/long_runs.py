@@ -1,9 +1,9 @@
-"""`gfgd archive`: the paper's experiments at full length, into the archive.
+"""The paper's experiments at full length, into the archive.
 
 Each run is cut into pieces. After a piece the trajectory so far is written under ``_build/archive``
 (at most once in `CHECKPOINT_SECONDS`), so that a run that was killed goes on where it was; GD takes
 the same iterates then as without the interruption. After each run the results that chapters read
-are written anew to ``data/archive``.
+are written anew to ``data/archive``. What stands there already stays as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,15 +26,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gfgd import networks
-from gfgd.book.execute import commit
 from gfgd.descent import gradient_descent
-from gfgd.files import replacing
+from gfgd.files import MODIFIED, commit, replacing
 from gfgd.flow import LOOSENING, gradient_flow
+from gfgd.paper import starts
 from gfgd.paper.archive import (
     FLOW,
-    LOOSER_FLOW,
     Archived,
+    ArchiveError,
     descent_name,
+    flow_name,
+    merged,
     path_of,
     read,
     write,
@@ -46,6 +48,8 @@ from gfgd.trajectory import Trajectory
 #: The step sizes η₀/ratio of the paper.
 RATIOS = (1, 2, 5, 10, 20)
 DTYPES = ("float64", "float32")
+#: The flow is integrated at its tolerances times each of these.
+FLOWS = (1.0, LOOSENING)
 CHECKPOINT_SECONDS = 30.0
 #: Recorded intervals of the flow in a piece: each piece chooses its first step anew.
 FLOW_PIECE = 5
@@ -53,6 +57,7 @@ FLOW_PIECE = 5
 SPECTRUM_PIECE = 10
 #: What stands for the slash of a run's name in a file's.
 _SLASH = " over "
+_RESULTS = Path("data") / "archive"
 
 
 @dataclass(frozen=True)
@@ -117,13 +122,25 @@ class Experiment:
     """A network from one start: its objectives by precision, and where its runs are kept."""
 
     network: str
-    seed: int
+    start: str
     protocol: Protocol
     scratch: Path
 
-    def objective(self, dtype: str) -> networks.Network:
-        """Return the network's loss, on a GPU where there is one."""
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return f"{self.network}, {starts.described(self.start)}"
+
+    def objective(self, dtype: str, order: int = 0) -> networks.Network:
+        """Return the network's loss, on a GPU where there is one.
+
+        The same function of θ for every `order` of the samples; its sums are rounded differently.
+        """
         images, labels = datasets.load(self.protocol.dataset)
+        if order:
+            generator = torch.Generator().manual_seed(order)
+            places = torch.randperm(len(images), generator=generator)
+            images, labels = images[places], labels[places]
         architecture = ARCHITECTURES[self.network]
         return architecture.make(
             images, labels, dtype=getattr(torch, dtype), device=_device(), **architecture.arguments
@@ -133,25 +150,33 @@ class Experiment:
         """Return where a run's trajectory lies while weights are needed."""
         return self.scratch / f"{run.replace('/', _SLASH)}.npz"
 
+    def weights(self, run: str) -> Trajectory | None:
+        """Return a run with its weights, if it is done and they are still there."""
+        path = self.file(run)
+        if not path.with_suffix(".json").exists():  # written when a run is done
+            return None
+        return Trajectory.load(path)
+
 
 def complete_runs(scratch: Path) -> dict[str, Path]:
     """Return the files of the runs in an experiment's folder that are done, by name."""
-    notes = sorted(scratch.glob("*.json"))  # written when a run is done
+    notes = sorted(scratch.glob("*.json"))
     return {note.stem.replace(_SLASH, "/"): note.with_suffix(".npz") for note in notes}
 
 
 @dataclass(frozen=True)
 class Descent:
-    """A run of GD with step size η₀/ratio."""
+    """A run of GD with step size η₀/ratio; see :meth:`Experiment.objective` for `order`."""
 
     ratio: int
     dtype: str
+    order: int = 0
     piece = 1
 
     @property
     def name(self) -> str:
         """The run's name in the archive."""
-        return descent_name(self.ratio, self.dtype)
+        return descent_name(self.ratio, self.dtype, self.order)
 
     def advance(
         self, objective: networks.Network, protocol: Protocol, start: Tensor, times: Tensor
@@ -175,12 +200,13 @@ class Flow:
     network: str
     loosening: float = 1.0
     dtype = "float64"
+    order = 0
     piece = FLOW_PIECE
 
     @property
     def name(self) -> str:
         """The run's name in the archive."""
-        return FLOW if self.loosening == 1 else LOOSER_FLOW
+        return flow_name(self.loosening)
 
     def advance(
         self, objective: networks.Network, protocol: Protocol, start: Tensor, times: Tensor
@@ -201,102 +227,158 @@ class Flow:
 Run = Descent | Flow
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Which runs of a network are wanted.
+
+    Attributes
+    ----------
+    dtypes, ratios, orders
+        GD in these precisions, with the step sizes η₀/ratio, for these orders of the samples.
+    flows
+        The flow at its tolerances times each of these.
+    spectrum
+        Whether λmin and λmax along the flow are wanted; needs 1 in `flows`.
+    """
+
+    dtypes: Sequence[str] = DTYPES
+    ratios: Sequence[int] = RATIOS
+    orders: Sequence[int] = (0,)
+    flows: Sequence[float] = FLOWS
+    spectrum: bool = True
+
+    def __post_init__(self) -> None:
+        if self.spectrum and 1 not in self.flows:
+            raise ValueError(f"flows = {list(self.flows)}: the spectrum is along the flow 1")
+
+    def runs(self, network: str) -> list[Run]:
+        """Return the runs, in the order in which they are made."""
+        flows = [Flow(network, factor) for factor in self.flows]
+        descents = [
+            Descent(ratio, dtype, order)
+            for order in self.orders
+            for dtype in self.dtypes
+            for ratio in self.ratios
+        ]
+        return [*flows, *descents]
+
+
 def make_archive(
     root: Path,
     *,
     names: Sequence[str] = tuple(ARCHITECTURES),
-    seeds: Sequence[int] = (1,),
-    dtypes: Sequence[str] = DTYPES,
-    ratios: Sequence[int] = RATIOS,
+    of: Sequence[str] = (starts.PAPER,),
+    plan: Plan | None = None,
     protocol: Protocol | None = None,
     folder: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Make what is missing of the archive of a checkout.
 
-    What another process is making is left to it. Archived runs whose weights are no longer there
-    are made again where a new run is to be compared with them.
+    What another process is making is left to it. Where the weights of archived runs are no longer
+    there, as in a fresh clone, a new run is compared with few of them: GD with η₀ in its precision
+    and the flow are made again for that, and no other.
 
     Parameters
     ----------
     root
         The checkout. Trajectories are kept in its ``_build/archive``.
-    names, seeds, dtypes, ratios
-        Which networks, starts, precisions and step sizes η₀/ratio. The flow is always made.
+    names, of, plan
+        Which networks, from which starts ("paper" or a seed), and which of their runs.
     protocol
         By default the paper's.
     folder
         Where the results go; by default ``data/archive``.
     say
         Is told of each experiment in a line.
+
+    Raises
+    ------
+    ArchiveError
+        If tracked files are modified: a result names the commit that made it.
     """
-    protocol = protocol or Protocol()
-    folder = folder or root / "data" / "archive"
+    made_by = commit(root, apart_from=_RESULTS.as_posix())
+    if made_by.endswith(MODIFIED):
+        raise ArchiveError(
+            f"{root}: has local changes, and an archived result names the commit that made it; "
+            "commit them first"
+        )
+    protocol, plan = protocol or Protocol(), plan or Plan()
+    folder = folder or root / _RESULTS
     key = hashlib.sha256(json.dumps(asdict(protocol), sort_keys=True).encode()).hexdigest()[:8]
-    for seed in seeds:
+    for start in of:
         for name in names:
-            scratch = root / "_build" / "archive" / f"{name}-seed{seed}-{key}"
+            scratch = root / "_build" / "archive" / f"{path_of(name, start).stem}-{key}"
             scratch.mkdir(parents=True, exist_ok=True)
-            experiment = Experiment(name, seed, protocol, scratch)
-            descents = [Descent(ratio, dtype) for ratio in ratios for dtype in dtypes]
+            experiment = Experiment(name, start, protocol, scratch)
             try:
                 with FileLock(scratch / ".lock", timeout=0):
-                    made = _make(root, experiment, descents, folder)
+                    made = _make(root, experiment, plan, folder)
             except Timeout:
                 made = "another process is making it"
-            say(f"{name}, seed {seed}: {made}")
+            say(f"{experiment.title}: {made}")
 
 
-def _make(root: Path, experiment: Experiment, descents: list[Descent], folder: Path) -> str:
+def _make(root: Path, experiment: Experiment, plan: Plan, folder: Path) -> str:
     """Make what an experiment misses and write the results after each run; say what was done."""
-    archived = _archived(experiment, folder)
-    kept = set(archived.runs) if archived else set()
-    flows = [Flow(experiment.network), Flow(experiment.network, LOOSENING)]
-    wanted: list[Run] = [*flows, *descents]
-    missing = [run for run in wanted if run.name not in kept]
-    if archived and archived.spectrum and not missing:
+    kept = _archived(experiment, folder)
+    runs = plan.runs(experiment.network)
+    missing = [run for run in runs if kept is None or run.name not in kept.runs]
+    spectrum_missing = plan.spectrum and (kept is None or not _whole(kept))
+    if not missing and not spectrum_missing:
         return "all is there"
-    names = {run.name for run in wanted}
-    again = [run for run in _all_descents() if run.name in kept and run.name not in names]
-    made: list[Run] = []
-    for run in [*wanted, *again]:
+    for run in [*_anchors(missing, kept, experiment), *missing]:
         _complete(root, experiment, run)
-        made.append(run)
-        # Never replace results by fewer.
-        if {one.name for one in made} >= kept:
-            write(_results(experiment, made, _stored_spectrum(experiment)), folder)
-    write(_results(experiment, made, _spectrum(experiment)), folder)
+        kept = _added(experiment, run, kept)
+        write(kept, folder)
+    if spectrum_missing:
+        _complete(root, experiment, Flow(experiment.network))
+        assert kept is not None
+        write(replace(kept, spectrum=_spectrum(experiment)), folder)
     return f"{len(missing)} runs added"
 
 
 def _archived(experiment: Experiment, folder: Path) -> Archived | None:
-    if not path_of(experiment.network, experiment.seed, folder).exists():
+    if not path_of(experiment.network, experiment.start, folder).exists():
         return None
-    return read(experiment.network, seed=experiment.seed, folder=folder)
+    return read(experiment.network, start=experiment.start, folder=folder)
 
 
-def _all_descents() -> Iterable[Descent]:
-    return (Descent(ratio, dtype) for ratio in RATIOS for dtype in DTYPES)
+def _whole(kept: Archived) -> bool:
+    return kept.spectrum is not None and len(kept.spectrum.products) == len(kept.times)
+
+
+def _anchors(missing: Sequence[Run], kept: Archived | None, experiment: Experiment) -> list[Run]:
+    """Return the archived runs that new ones are compared with, if their weights are gone."""
+    flow = Flow(experiment.network)
+    wanted = [flow, *(Descent(1, run.dtype) for run in missing)] if missing else []
+    return [
+        run
+        for run in dict.fromkeys(wanted)
+        if kept is not None and run.name in kept.runs and experiment.weights(run.name) is None
+    ]
 
 
 def _complete(root: Path, experiment: Experiment, run: Run) -> None:
     """Run what is missing of a run, and note how it was made."""
-    note = experiment.file(run.name).with_suffix(".json")
-    if note.exists():
+    if experiment.weights(run.name) is not None:
         return
     protocol, path = experiment.protocol, experiment.file(run.name)
-    objective = experiment.objective(run.dtype)
+    objective = experiment.objective(run.dtype, run.order)
     so_far = Trajectory.load(path) if path.exists() else None
     done = 0 if so_far is None else len(so_far.times) - 1
     written = before = time.monotonic()
     milliseconds = 0 if so_far is None else so_far.counts["milliseconds"]
-    title = f"{experiment.network}, seed {experiment.seed}, {run.name}"
+    title = f"{experiment.title}, {run.name}"
     with tqdm(desc=title, total=protocol.recordings, initial=done, mininterval=5) as bar:
         while done < protocol.recordings and (so_far is None or so_far.completed):
             last = min(done + run.piece, protocol.recordings)
-            start = objective.initial(experiment.seed) if so_far is None else so_far.points[-1]
+            if so_far is None:
+                start = starts.initial(objective, experiment.network, experiment.start)
+            else:
+                start = so_far.points[-1].to(objective.inputs)
             times = protocol.times[done : last + 1]
-            part = run.advance(objective, protocol, start.to(objective.inputs), times.to(_device()))
+            part = run.advance(objective, protocol, start, times.to(_device()))
             so_far = _joined(so_far, _on_cpu(part))
             bar.update(last - done)
             done = last
@@ -308,7 +390,7 @@ def _complete(root: Path, experiment: Experiment, run: Run) -> None:
                 so_far.save(path)
                 written = now
     assert so_far is not None
-    with replacing(note) as temporary:
+    with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(_provenance(root, so_far)), encoding="utf-8")
 
 
@@ -331,19 +413,20 @@ def _joined(first: Trajectory | None, second: Trajectory) -> Trajectory:
 
 def _spectrum(experiment: Experiment) -> Spectrum:
     """Return λmin and λmax along the flow; what is missing of them is computed and kept."""
-    flow = Trajectory.load(experiment.file(FLOW))
+    flow = experiment.weights(FLOW)
+    assert flow is not None
     flow = replace(flow, points=flow.points.to(_device()))
     objective = experiment.objective("float64")
-    found = _stored_spectrum(experiment)
-    done = 0 if found is None else len(found.products)
-    title = f"{experiment.network}, seed {experiment.seed}, λmin and λmax"
+    spectrum = _stored_spectrum(experiment)
+    done = 0 if spectrum is None else len(spectrum.products)
+    title = f"{experiment.title}, λmin and λmax"
     with tqdm(desc=title, total=len(flow.times), initial=done, mininterval=5) as bar:
-        while found is None or done < len(flow.times):
+        while spectrum is None or done < len(flow.times):
             part = spectrum_along(objective, flow.at(flow.times[done : done + SPECTRUM_PIECE]))
             bar.update(len(part.products))
-            found = _store_spectrum(experiment, found, part)
-            done = len(found.products)
-    return found
+            spectrum = _store_spectrum(experiment, spectrum, part)
+            done = len(spectrum.products)
+    return spectrum
 
 
 def _stored_spectrum(experiment: Experiment) -> Spectrum | None:
@@ -366,29 +449,41 @@ def _store_spectrum(experiment: Experiment, first: Spectrum | None, second: Spec
     return Spectrum(**content)
 
 
-def _results(experiment: Experiment, runs: Sequence[Run], spectrum: Spectrum | None) -> Archived:
-    """Return what the archive keeps of the runs."""
-    trajectories = [Trajectory.load(experiment.file(run.name)) for run in runs]
-    notes = [experiment.file(run.name).with_suffix(".json").read_text("utf-8") for run in runs]
+def _added(experiment: Experiment, run: Run, kept: Archived | None) -> Archived:
+    """Return the archived results and those of one run more, compared where there are weights."""
+    trajectory = experiment.weights(run.name)
+    assert trajectory is not None
+    others = {} if kept is None else {name: experiment.weights(name) for name in kept.runs}
+    there = {name: other for name, other in others.items() if other is not None}
+    note = json.loads(experiment.file(run.name).with_suffix(".json").read_text("utf-8"))
+    new = _results(experiment, {run.name: trajectory, **there}, {run.name: note})
+    return new if kept is None else merged(kept, new)
+
+
+def _results(
+    experiment: Experiment, runs: dict[str, Trajectory], notes: dict[str, dict[str, Any]]
+) -> Archived:
+    """Return what the archive keeps of the runs, the first of which is compared with all."""
+    first, *_ = runs.values()
     mask = _weight_mask(experiment)
+    weights = [_masked(run, mask) for run in runs.values()]
     times = experiment.protocol.times
+    length = len(times)
     return Archived(
         network=experiment.network,
-        seed=experiment.seed,
-        runs=tuple(run.name for run in runs),
+        start=experiment.start,
+        runs=tuple(runs),
         times=times,
-        losses=_padded([run.losses.double() for run in trajectories], len(times)),
-        distances=_distances(trajectories, len(times)),
-        travelled=_padded([run.distance_from_start() for run in trajectories], len(times)),
-        weight_distances=_distances([_masked(run, mask) for run in trajectories], len(times)),
-        weights_travelled=_padded(
-            [_masked(run, mask).distance_from_start() for run in trajectories], len(times)
-        ),
-        spectrum=spectrum,
+        losses=_padded([run.losses.double() for run in runs.values()], length),
+        distances=_distances(first, list(runs.values()), length),
+        travelled=_padded([run.distance_from_start() for run in runs.values()], length),
+        weight_distances=_distances(weights[0], weights, length),
+        weights_travelled=_padded([run.distance_from_start() for run in weights], length),
+        spectrum=None,
         provenance={
             "protocol": asdict(experiment.protocol),
             "flow": asdict(ARCHITECTURES[experiment.network].flow),
-            **{run.name: json.loads(note) for run, note in zip(runs, notes, strict=True)},
+            **notes,
         },
     )
 
@@ -405,21 +500,18 @@ def _masked(run: Trajectory, mask: Tensor | None) -> Trajectory:
     return run if mask is None else replace(run, points=run.points[:, mask])
 
 
-def _distances(runs: Sequence[Trajectory], length: int) -> Tensor:
-    """Return the distances between all pairs, shape ``(R, R, T)``; NaN behind a run's end."""
+def _distances(first: Trajectory, runs: Sequence[Trajectory], length: int) -> Tensor:
+    """Return the distances of the first of R runs from all, shape ``(R, R, T)``, symmetric.
+
+    NaN behind a run's end, and where neither of two runs is the first.
+    """
     rows = []
-    for one in runs:
-        common = [min(len(one.times), len(other.times)) for other in runs]
-        rows.append(
-            _padded(
-                [
-                    (one.points[:n].double() - other.points[:n].double()).norm(dim=-1)
-                    for n, other in zip(common, runs, strict=True)
-                ],
-                length,
-            )
-        )
-    return torch.stack(rows)
+    for other in runs:
+        n = min(len(first.times), len(other.times))
+        rows.append((first.points[:n].double() - other.points[:n].double()).norm(dim=-1))
+    whole = torch.full((len(runs), len(runs), length), torch.nan, dtype=torch.float64)
+    whole[0] = whole[:, 0] = _padded(rows, length)
+    return whole
 
 
 def _padded(series: Sequence[Tensor], length: int) -> Tensor:
@@ -441,7 +533,7 @@ def _provenance(root: Path, run: Trajectory) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": commit(root),
+        "commit": commit(root, apart_from=_RESULTS.as_posix()),
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "none",
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

@@ -10,10 +10,9 @@ import torch
 from filelock import FileLock
 
 from gfgd import gradient_descent, networks
-from gfgd.book import long_runs
-from gfgd.book.long_runs import Descent, Experiment, Protocol, make_archive
-from gfgd.paper import archive
-from gfgd.paper.archive import FLOW, LOOSER_FLOW, descent_name
+from gfgd.paper import archive, long_runs
+from gfgd.paper.archive import FLOW, LOOSER_FLOW, ArchiveError, descent_name
+from gfgd.paper.long_runs import Descent, Experiment, Plan, Protocol, make_archive
 from gfgd.problems import datasets
 from gfgd.trajectory import Trajectory
 
@@ -23,14 +22,13 @@ SMALL = Protocol("digits", step_size=1e-2, iterations=20, recordings=4)
 
 def make(root: Path, ratios=(1, 2), dtypes=("float64",), protocol=SMALL) -> list[str]:
     said: list[str] = []
-    make_archive(
-        root, names=[NETWORK], ratios=ratios, dtypes=dtypes, protocol=protocol, say=said.append
-    )
+    plan = Plan(dtypes=dtypes, ratios=ratios)
+    make_archive(root, names=[NETWORK], of=["1"], plan=plan, protocol=protocol, say=said.append)
     return said
 
 
 def made(root: Path) -> archive.Archived:
-    return archive.read(NETWORK, folder=root / "data" / "archive")
+    return archive.read(NETWORK, start="1", folder=root / "data" / "archive")
 
 
 def test_results_are_those_of_runs_in_one_piece(tmp_path):
@@ -70,10 +68,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     protocol = Protocol("digits", step_size=1e-3, iterations=400, recordings=40)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     script = (
-        "from pathlib import Path; from gfgd.book import long_runs\n"
+        "from pathlib import Path; from gfgd.paper import long_runs\n"
         "long_runs.CHECKPOINT_SECONDS = 0.0\n"
-        f"long_runs.make_archive(Path({str(killed)!r}), names=[{NETWORK!r}], ratios=[1], "
-        f"dtypes=['float64'], protocol=long_runs.{protocol!r})"
+        f"long_runs.make_archive(Path({str(killed)!r}), names=[{NETWORK!r}], "
+        "of=['1'], plan=long_runs.Plan(ratios=[1], dtypes=['float64']), "
+        f"protocol=long_runs.{protocol!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     try:
@@ -100,29 +99,73 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert made(killed).cost(name)["gradients"] == made(whole).cost(name)["gradients"]
 
 
-def test_only_missing_runs_are_made_and_none_is_lost(tmp_path):
+def test_a_row_is_added_without_making_others_again(tmp_path):
     assert make(tmp_path) == [f"{NETWORK}, seed 1: 4 runs added"]
     assert make(tmp_path) == [f"{NETWORK}, seed 1: all is there"]
     before = made(tmp_path)
-    for path in tmp_path.glob("_build/archive/*/*"):
-        path.unlink()
-    make(tmp_path, ratios=(5,))  # the weights of the first runs are gone: they are made again
-    after = made(tmp_path)
-    assert set(after.runs) == {*before.runs, descent_name(5)}
-    assert after.distance(descent_name(5), descent_name(2)).isfinite().all()
-    torch.testing.assert_close(after.loss(descent_name(2)), before.loss(descent_name(2)))
+    (scratch,) = (tmp_path / "_build" / "archive").iterdir()
+    for path in scratch.iterdir():
+        path.unlink()  # as in a fresh clone
+    make(tmp_path, ratios=(5,))
+    after, third = made(tmp_path), descent_name(5)
+    assert set(after.runs) == {*before.runs, third}
+    assert set(long_runs.complete_runs(scratch)) == {FLOW, descent_name(1), third}
+    assert torch.equal(after.losses[: len(before.runs)], before.losses)
+    assert after.distance(third).isfinite().all()
+    assert after.distance(third, descent_name(1)).isfinite().all()
+    assert after.distance(third, descent_name(2)).isnan().all()
+    # First order: 1 − 1/5 of the distance at η₀ lies between them.
+    share = after.distance(third, descent_name(1)).max() / after.distance(descent_name(1)).max()
+    assert 0.75 < share < 0.85
+    for run in before.runs:
+        assert after.cost(run) == before.cost(run)
+
+
+def test_another_order_of_the_samples_is_the_same_function(tmp_path):
+    experiment = Experiment(NETWORK, "1", SMALL, tmp_path)
+    values: dict[str, list[torch.Tensor]] = {}
+    for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-6)):
+        one, other = (experiment.objective(dtype, order) for order in (0, 1))
+        point = one.initial(1)
+        values[dtype] = [one.gradient(point), other.gradient(point)]
+        torch.testing.assert_close(*values[dtype], rtol=tolerance, atol=tolerance)
+    assert not torch.equal(*values["float32"])
+
+
+def test_results_name_a_commit_or_are_not_made(tmp_path, monkeypatch):
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "code").write_text("first")
+    (tmp_path / "data" / "archive").mkdir(parents=True)
+    (tmp_path / "data" / "archive" / "README.md").write_text("first")
+    git("add", ".")
+    git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-m", "all")
+    (tmp_path / "data" / "archive" / "README.md").write_text("results do not count")
+    make(tmp_path, ratios=(1,))
+    made_by = made(tmp_path).cost(FLOW)["commit"]
+    assert len(made_by) >= 7 and "changes" not in made_by
+    (tmp_path / "code").write_text("second")
+    with pytest.raises(ArchiveError, match="has local changes"):
+        make(tmp_path, ratios=(2,))
+
+
+def test_the_paper_start_needs_the_paper_network(tmp_path):
+    with pytest.raises(ValueError, match="the paper's fully_connected_linear has 42200 parameters"):
+        make_archive(tmp_path, names=[NETWORK], protocol=SMALL)
 
 
 def test_a_run_that_diverges_is_kept_as_such(tmp_path):
     protocol = Protocol("digits", step_size=1e6, iterations=400, recordings=4)
-    experiment = Experiment(NETWORK, 1, protocol, tmp_path)
+    experiment = Experiment(NETWORK, "1", protocol, tmp_path)
     run = Descent(1, "float64")
     long_runs._complete(tmp_path, experiment, run)
     kept = Trajectory.load(experiment.file(run.name))
     assert kept.status.startswith("diverged")
     note = json.loads(experiment.file(run.name).with_suffix(".json").read_text())
     assert note["status"] == kept.status
-    padded = long_runs._distances([kept, kept], 5)
+    padded = long_runs._distances(kept, [kept, kept], 5)
     assert padded[0, 1, : len(kept.times)].isfinite().all()
     assert padded[0, 1, len(kept.times) :].isnan().all()
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gfgd import gradient_descent
-from gfgd.book import parted
 from gfgd.imperfections import gates
+from gfgd.paper import partings
 from gfgd.paper.archive import ArchiveError
 from tests.small_problems import both_sides
 
@@ -18,7 +18,7 @@ def test_runs_and_the_gate_that_parts_them():
         "b": gradient_descent(network, farther, step_size=1e-3, iterations=40),
         "c": below,
     }
-    found = parted.parted(network, runs)
+    found = partings.parted(network, runs)
     assert [(row["left"], row["right"]) for row in found["pairs"]] == [
         ("a", "b"),
         ("a", "c"),
@@ -43,4 +43,4 @@ def test_nothing_to_read(tmp_path, monkeypatch):
     images, labels = torch.randn(4, 3).double(), torch.arange(4) % 2
     monkeypatch.setattr("gfgd.problems.datasets.load", lambda name: (images, labels))
     with pytest.raises(ArchiveError, match="has no runs"):
-        parted.make(tmp_path)
+        partings.make(tmp_path)

@@ -1,6 +1,6 @@
 """Which gate parts the archive's runs of the ReLU network: ``data/archive/partings.json``.
 
-``python -m gfgd.book.parted`` reads the trajectories that ``gfgd archive`` leaves under
+``python -m gfgd.paper.partings`` reads the trajectories that ``gfgd archive`` leaves under
 ``_build/archive``, for they have the weights, and writes what it finds to ``data/archive``.
 """
 
@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 
-from gfgd.book.execute import commit
-from gfgd.book.long_runs import complete_runs
-from gfgd.files import replacing
+from gfgd.files import commit, replacing
 from gfgd.imperfections import gates
 from gfgd.networks import FullyConnected, fully_connected
 from gfgd.paper import archive
+from gfgd.paper.long_runs import complete_runs
 from gfgd.problems import datasets
 from gfgd.trajectory import Trajectory
 
