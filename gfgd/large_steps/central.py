@@ -28,7 +28,18 @@ and the conditions at the end of the step are a semidefinite complementarity pro
 
 B is positive semidefinite, so these are the optimality conditions of the convex problem: minimise
 ⟨A, X⟩ + ½⟨X, B[X]⟩ over X ⪰ 0. A holds the true Λ of each step, so what a step misses the next one
-mends. The problem has no solution where the sharpness must fall but no oscillation lowers it, as on
+mends.
+
+That is Euler's method, and would carry an error of order δt, half of GD's own at δt = η/2: before
+the edge, where the central flow is gradient flow, it would pass for nearness to GD. So each step
+ends with a second stage, as in Heun's method. With v the velocity above, at θ⁺ = θ + δt v the
+velocity v⁺ = −∇f − ½ Σ_ij X⁺_ij G_ij is sought for which the conditions hold at the end
+θ + ½δt (v + v⁺), again to first order around θ⁺: the same problem with δt/2 in the place of δt and
+⟨G_ij, ∇f + v⟩ in the place of ⟨G_ij, ∇f⟩. This is of order 2 in δt, the moments at which an
+eigenvalue arrives included, as long as no eigenvalue waits below the edge while its eigenvector
+turns with that of an oscillating one; there the order is 1, with Euler's constant.
+
+The problem has no solution where the sharpness must fall but no oscillation lowers it, as on
 a quadratic with η > 2/λmax: there GD itself diverges, and the flow stops and says so.
 
 In the limit δt → 0 the velocity is the projection of −∇f on the directions along which no critical
@@ -46,7 +57,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -144,14 +155,15 @@ def central_flow(
     tolerance: float = 1e-3,
     max_products: int = 2000,
     dense_below: int = 60,
+    estimate_error: bool = False,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> CentralFlow:
     """Integrate the central flow of GD with step size η over the time of `iterations` steps.
 
-    Euler steps of length δt = η/`substeps`, each with a complementarity problem (see the
-    module's docstring). Order 1 in δt. A step costs a gradient, the Hessian-vector products of
-    k + 1 eigenpairs from a warm start, and k(k + 1)/2 directional third derivatives, k the
-    number of critical eigenvalues.
+    Steps of length δt = η/`substeps` of two stages, each with a complementarity problem (see
+    the module's docstring). Order 2 in δt, or 1 where a critical direction does not oscillate
+    and turns. A stage costs a gradient, the Hessian-vector products of k + 1 eigenpairs from a
+    warm start, and k(k + 1)/2 directional third derivatives, k the number of critical eigenvalues.
 
     Parameters
     ----------
@@ -163,7 +175,8 @@ def central_flow(
         As in :func:`gradient_descent`: the flow ends at time `iterations`·η, and is recorded at
         the times of the iterates 0, `record_every`, … and the last.
     substeps
-        Steps of the flow for each of GD; at least 2, since one is as unstable as GD itself.
+        Steps of the flow for each of GD; at least 2, since one is as unstable as GD itself. With
+        `estimate_error` even, and at least 4.
     critical_within
         An eigenvalue λ is critical when λ > (1 − critical_within)·2/η. It need only be so wide
         that no eigenvalue crosses the strip in one step: within it Σ may still be 0.
@@ -171,6 +184,9 @@ def central_flow(
         m, the largest number of critical eigenvalues that is followed.
     tolerance, max_products, dense_below
         Of the eigenpairs, as in :func:`extreme_eigenvalues`.
+    estimate_error
+        Integrate a second time with half as many substeps. The largest distance between the two
+        up to a time is ``path.error`` then: about 3 times the error where the order is 2.
     progress
         Wraps the range of iterations, as ``tqdm`` does.
 
@@ -195,30 +211,40 @@ def central_flow(
     checks.whole(1, iterations=iterations, record_every=record_every, max_critical=max_critical)
     checks.whole(2, substeps=substeps)
     checks.between(0.0, 0.5, critical_within=critical_within)
+    if estimate_error and (substeps < 4 or substeps % 2):
+        raise ValueError(
+            f"substeps = {substeps}: the error is estimated from a run with half as many, of which "
+            "at least 2 are needed; give an even number from 4 on"
+        )
     objective._check(start)
     if start.dim() != 1 or not start.isfinite().all():
         raise ValueError("start: give one finite point, shape (d,)")
-    stepper = _Stepper(
-        objective,
-        edge=2 / step_size,
-        duration=step_size / substeps,
-        critical_within=critical_within,
-        max_critical=min(max_critical, objective.dimension),
-        eigenpairs={
-            "tolerance": tolerance,
-            "max_products": max_products,
-            "dense_below": dense_below,
-        },
-    )
-    point = start.detach().clone()
-    try:
-        stepper.check_start(point)
-    except FlowStopError as cause:
-        raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
-    kept, status = _followed(
-        stepper, point, step_size, iterations, record_every, substeps, progress
-    )
-    return _collected(kept, stepper, status, start)
+
+    def run(parts: int) -> CentralFlow:
+        stepper = _Stepper(
+            objective,
+            edge=2 / step_size,
+            duration=step_size / parts,
+            critical_within=critical_within,
+            max_critical=min(max_critical, objective.dimension),
+            eigenpairs={
+                "tolerance": tolerance,
+                "max_products": max_products,
+                "dense_below": dense_below,
+            },
+        )
+        point = start.detach().clone()
+        try:
+            stepper.check_start(point)
+        except FlowStopError as cause:
+            raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
+        kept, status = _followed(
+            stepper, point, step_size, iterations, record_every, parts, progress
+        )
+        return _collected(kept, stepper, status, start)
+
+    finer = run(substeps)
+    return _with_error(finer, run(substeps // 2)) if estimate_error else finer
 
 
 def smoothed(values: Tensor, width: int) -> Tensor:
@@ -330,7 +356,12 @@ class _Stepper:
                 f"use a step size of at most {2 / sharpness:.4g}, or start elsewhere"
             )
 
-    def state_at(self, point: Tensor) -> _State:
+    def state_at(self, point: Tensor, earlier: Tensor | None = None) -> _State:
+        """Return the state at a point.
+
+        In a step's second stage `earlier` is the velocity of the first: the conditions hold at
+        the end of the step with the mean of both velocities.
+        """
         loss, gradient = self.objective.value_and_gradient(point)
         self.counts["gradients"] += 1
         if not (loss.isfinite() and gradient.isfinite().all()):
@@ -343,7 +374,7 @@ class _Stepper:
         covariance = np.zeros((count, count))
         if count:
             slopes = self._slopes(point, vectors)
-            solved = self._oscillation(values, slopes @ gradient, slopes)
+            solved = self._oscillation(values, slopes, gradient, earlier)
             covariance, residual = solved.solution, solved.residual
             weights = torch.from_numpy(to_coordinates(covariance)).to(slopes)
             velocity = velocity - 0.5 * weights @ slopes
@@ -417,11 +448,15 @@ class _Stepper:
             raise FlowStopError("the third derivative is not finite; the flow needs a smooth f")
         return torch.from_numpy(weights).to(slopes)[:, None] * slopes
 
-    def _oscillation(self, values: Tensor, drift: Tensor, slopes: Tensor) -> Complementarity:
-        """Solve the step's complementarity problem for X."""
+    def _oscillation(
+        self, values: Tensor, slopes: Tensor, gradient: Tensor, earlier: Tensor | None
+    ) -> Complementarity:
+        """Solve the stage's complementarity problem for X."""
+        duration = self.duration if earlier is None else self.duration / 2
+        pull = gradient if earlier is None else gradient + earlier
         offset = np.diag(self.edge - _numbers(values))
-        offset += self.duration * from_coordinates(_numbers(drift))
-        operator = 0.5 * self.duration * _numbers(slopes @ slopes.T)
+        offset += duration * from_coordinates(_numbers(slopes @ pull))
+        operator = 0.5 * duration * _numbers(slopes @ slopes.T)
         solved = solve_complementarity(offset, operator)
         self.counts["complementarity_iterations"] += solved.iterations
         if not solved.converged:
@@ -448,19 +483,37 @@ def _followed(
     substeps: int,
     progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> tuple[list[tuple[float, _State]], str]:
-    """Return the recorded times and states, and the status, of Euler steps from a point."""
+    """Return the recorded times and states, and the status, of steps from a point."""
     kept = []
     for k in progress(range(iterations + 1)):
         recorded = k % record_every == 0 or k == iterations
         for part in range(substeps if k < iterations else 1):
             try:
                 state = stepper.state_at(point)
+                if part == 0 and recorded:
+                    kept.append((k * step_size, state))
+                if k == iterations:
+                    continue
+                # Heun's two stages; in the second the conditions are those of the step's end.
+                ahead = point + stepper.duration * state.velocity
+                later = stepper.state_at(ahead, state.velocity)
             except FlowStopError as cause:
                 return kept, f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
-            if part == 0 and recorded:
-                kept.append((k * step_size, state))
-            point = point + stepper.duration * state.velocity
+            point = point + stepper.duration / 2 * (state.velocity + later.velocity)
     return kept, COMPLETED
+
+
+def _with_error(finer: CentralFlow, coarser: CentralFlow) -> CentralFlow:
+    """Add the largest distance up to each time from a run with half as many substeps.
+
+    Where the coarser run stopped early there is no estimate, and NaN says so.
+    """
+    apart = torch.full((len(finer.times),), math.nan, dtype=torch.float64)
+    shared = min(len(finer.times), len(coarser.times))
+    gap = (finer.points[:shared] - coarser.points[:shared]).double().norm(dim=-1)
+    apart[:shared] = gap.cummax(0).values.to(apart)
+    counts = finer.counts | {f"estimate_{name}": n for name, n in coarser.counts.items()}
+    return replace(finer, path=replace(finer.path, error=apart, counts=counts))
 
 
 def _collected(

@@ -175,9 +175,59 @@ def test_closed_form_and_order_on_a_curved_edge():
         errors.append((flow.points - exact).norm(dim=-1).max().item())
     variance = 2 * angles.cos() / radius
     torch.testing.assert_close(flow.variances[:, 0], variance, rtol=1e-2, atol=0)
-    assert fitted_slope([1 / n for n in sizes], errors) == pytest.approx(1, abs=0.2)
-    assert flow.sharpness.max() < EDGE * 1.001
+    # The second stage knows the end of the step: Euler's error at 2 substeps is 4.6e-3.
+    assert fitted_slope([1 / n for n in sizes], errors) == pytest.approx(2, abs=0.2)
+    assert errors[0] < 5e-5
+    assert flow.sharpness.max() < EDGE * (1 + 1e-9)
     assert (flow.losses.diff() < 0).all()
+
+
+def test_order_at_the_moment_an_eigenvalue_arrives():
+    # Straight on in y to the circle of radius √(2·edge), then along it.
+    radius, angle = math.sqrt(2 * EDGE), 1.2
+    inside = 0.99 * radius * vector(0, math.cos(angle), math.sin(angle))
+    arrival = math.sqrt(radius**2 - inside[2] ** 2) - inside[1]
+    angle = math.asin(inside[2] / radius)
+    for substeps in (2, 4):
+        flow = central_flow(
+            curved_edge(), inside, step_size=ETA, iterations=30, record_every=5, substeps=substeps
+        )
+        angles = 2 * torch.atan(
+            math.tan(angle / 2) * torch.exp(-(flow.times - arrival).clamp_min(0) / radius)
+        )
+        exact = radius * torch.stack([0 * angles, angles.cos(), angles.sin()], -1)
+        exact[0] = inside
+        assert (flow.points - exact).norm(dim=-1).max() < 1e-4 / substeps**2
+
+
+def test_error_is_estimated_and_covers_the_true_one():
+    radius, angle = math.sqrt(2 * EDGE), 1.2
+    start = radius * vector(0, math.cos(angle), math.sin(angle))
+    flow = central_flow(
+        curved_edge(),
+        start,
+        step_size=ETA,
+        iterations=30,
+        record_every=10,
+        substeps=4,
+        estimate_error=True,
+    )
+    angles = 2 * torch.atan(math.tan(angle / 2) * torch.exp(-flow.times / radius))
+    exact = radius * torch.stack([0 * angles, angles.cos(), angles.sin()], -1)
+    true = (flow.points - exact).norm(dim=-1)[1:]
+    assert flow.path.error[0] == 0
+    ratio = flow.path.error[1:] / true
+    assert ((ratio > 2) & (ratio < 4)).all()  # (4 − 1)-fold at order 2
+    assert flow.counts["estimate_steps"] == 121
+
+
+def test_no_estimate_where_the_coarser_run_ended():
+    short = central_flow(
+        sharpening_valley(0.1), vector(0, 5), step_size=ETA, iterations=2, substeps=2
+    )
+    long = central_flow(sharpening_valley(0.1), vector(0, 5), step_size=ETA, iterations=4)
+    error = central._with_error(long, short).path.error
+    assert error[:3].max() == 0 and error[3:].isnan().all()
 
 
 def test_nothing_critical_is_gradient_flow():
@@ -189,7 +239,10 @@ def test_nothing_critical_is_gradient_flow():
     }
     exact = gradient_flow(objective, start, flows[2].times)
     errors = [flow.path.distance_to(exact).max().item() for flow in flows.values()]
-    assert fitted_slope([1 / n for n in flows], errors) == pytest.approx(1, abs=0.2)
+    assert fitted_slope([1 / n for n in flows], errors) == pytest.approx(2, abs=0.2)
+    # GD is Euler's method at step η; nearness to it must not come from Euler's error.
+    descent = gradient_descent(objective, start, step_size=0.2, iterations=10)
+    assert errors[0] < 0.02 * descent.distance_to(exact).max().item()
     assert not flows[8].variances.any() and not flows[8].critical.any()
     torch.testing.assert_close(flows[8].predicted_losses, flows[8].losses)
 
@@ -247,7 +300,7 @@ def test_counts_and_times():
         sharpening_valley(0.1), vector(0, 5), step_size=ETA, iterations=7, record_every=3
     )
     torch.testing.assert_close(flow.times, vector(0, 3, 6, 7) * ETA)
-    assert flow.counts["gradients"] == flow.counts["steps"] == 15
+    assert flow.counts["gradients"] == flow.counts["steps"] == 29  # 7 · 2 · 2 stages, and the end
     assert flow.counts["third_derivatives"] == 0
     descent = gradient_descent(
         sharpening_valley(0.1), vector(0, 5), step_size=ETA, iterations=7, record_every=3
@@ -314,6 +367,8 @@ def test_blow_up_stops_with_the_time():
         ({"step_size": 0}, "step_size"),
         ({"iterations": 0}, "iterations"),
         ({"substeps": 1}, "substeps"),
+        ({"substeps": 2, "estimate_error": True}, "substeps"),
+        ({"substeps": 5, "estimate_error": True}, "substeps"),
         ({"record_every": 0}, "record_every"),
         ({"max_critical": 0}, "max_critical"),
         ({"critical_within": 2}, "critical_within"),
