@@ -3,6 +3,7 @@
 # make lint    ruff and pyright
 # make bench   what the library costs, as ratios measured side by side
 # make archive  the paper's experiments at full length, hours on a CPU; goes on where it was stopped
+# make faults  plant faults in the library one at a time: which claims and tests notice? an hour
 # make data    download MNIST into data/ (or $GFGD_DATA) and verify it
 # make lock    resolve requirements.lock and environment.yml anew
 # make clean   remove _build; `make distclean` removes .venv too
@@ -20,7 +21,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PIP   := $(PY) -m pip --disable-pip-version-check
 
-.PHONY: book test lint bench archive data lock clean distclean
+.PHONY: book test lint bench archive faults data lock clean distclean
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
@@ -42,6 +43,9 @@ archive: $(STAMP)
 	$(PY) -m gfgd.book.cli archive --networks fully_connected_relu --flows 1 0.8 0.6 0.4 --ratios 1 2 --dtypes float32 --orders 1 2 3
 	$(PY) -m gfgd.book.cli archive --ratios 1 2 5
 	$(PY) -m gfgd.book.cli archive
+
+faults: $(STAMP)
+	$(PY) -m tools.planted_faults
 
 data: $(STAMP)
 	$(PY) -m gfgd.book.cli data
