@@ -10,9 +10,11 @@ from tests.small_problems import quadratic
 
 
 def names(figure):
-    """Return the entries of a figure's only legend."""
-    (legend,) = figure.legends
-    return [text.get_text() for text in legend.get_texts()]
+    """Return the entries of a figure's only legend, or else the names at its lines' ends."""
+    if figure.legends:
+        (legend,) = figure.legends
+        return [text.get_text() for text in legend.get_texts()]
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def test_curves_have_labels_and_differ_in_colour_and_dashes():
@@ -22,7 +24,7 @@ def test_curves_have_labels_and_differ_in_colour_and_dashes():
     assert axes.get_ylabel() == "distance" and axes.get_xlabel() == "time t = kη"
     assert names(figure) == ["a", "b"]
     first, second = axes.get_lines()
-    assert first.get_color() != second.get_color()
+    assert (first.get_color(), first.get_alpha()) != (second.get_color(), second.get_alpha())
     assert first.get_linestyle() != second.get_linestyle()
     assert np.isnan(first.get_ydata()[0])  # 0 has no place on a log scale
 
@@ -50,7 +52,7 @@ def test_panels_with_times_of_their_own():
     assert drawn == [[0, 1], [0, 2, 4]]
 
 
-def test_equal_labels_look_alike_in_all_panels_and_the_legend_covers_none():
+def test_equal_labels_look_alike_in_all_panels():
     values = np.linspace(1, 2, 20)
     figure = figures.panels(
         values,
@@ -58,22 +60,73 @@ def test_equal_labels_look_alike_in_all_panels_and_the_legend_covers_none():
         ylabel="distance",
     )
     first, second = figure.axes
-    assert names(figure) == ["GF", "GD", "a third line"]
     assert first.get_lines()[1].get_color() == second.get_lines()[0].get_color()
-    figure.canvas.draw()
-    (legend,) = figure.legends
+    assert [text.get_text() for text in first.texts] == ["GF", "GD"]
+
+
+def test_names_at_the_ends_keep_apart_and_have_their_lines_colours():
+    values = np.linspace(1, 2, 20)
+    lines = {f"line {k}": values * (1 + 1e-6 * k) for k in range(5)}
+    figure = figures.curves(values, lines, ylabel="distance")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 5
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    right = figure.axes[0].get_window_extent().x1
+    assert all(box.x0 > right and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_for_a_phone_names_stand_below_and_cover_no_line():
+    values = np.linspace(1, 2, 20)
+    wide = figures.small_multiples(
+        values, {"one": {"GF": values, "GD": values}, "two": {"GD": values}}, ylabel="distance"
+    )
+    narrow = wide.narrow()
+    assert narrow.get_figwidth() < wide.get_figwidth() / 2
+    assert len({round(axes.get_position().x0, 3) for axes in narrow.axes}) == 1
+    narrow.draw_without_rendering()
+    (legend,) = narrow.legends
     frame = legend.get_window_extent()
     assert frame.y0 >= 0
-    assert not any(frame.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert not any(frame.overlaps(axes.get_tightbbox()) for axes in narrow.axes)
+
+
+def test_roles_are_told_by_labels_or_given():
+    labels = ["GF", "GD, η₀", "the talk's bound", "predicted", "error of the flow", "depth 3"]
+    roles = ["flow", "descent", "bound", "prediction", "error", "series"]
+    found = figures.looks([labels])
+    assert [found[label].colour for label in labels] == [figures.ROLES[role] for role in roles]
+    given = figures.looks([["depth 2", "depth 3"]], {"depth 3": "bound"})
+    assert given["depth 3"].colour == figures.ROLES["bound"]
+    assert given["depth 2"].colour == figures.ROLES["series"]
+
+
+def test_numbers_in_words_are_not_rounded():
+    figure = figures.curves([0, 1], {"a": [1, 2]}, ylabel="f", title="η = 0.00512345")
+    assert "η = 0.00512345</text>" in figure._repr_mimebundle_()["image/svg+xml"]
+
+
+def test_a_notebook_gets_both_renderings_whose_text_is_text():
+    values = np.linspace(1, 2, 20)
+    figure = figures.curves(values, {"GF": values, "GD": values}, ylabel="distance")
+    bundle = figure.captioned("**They agree.**")._repr_mimebundle_()
+    wide, extra = bundle["image/svg+xml"], bundle[figures.MIME_TYPE]
+    assert 'width="760"' in wide and 'width="358"' in extra["narrow"]
+    assert extra["caption"] == "**They agree.**"
+    for drawn in (wide, extra["narrow"]):
+        assert ">distance</text>" in drawn and "DejaVu" not in drawn and "<metadata" not in drawn
+        assert len(drawn) < 60_000
+    assert figure._repr_mimebundle_() == bundle  # the same picture, the same file
 
 
 def test_a_single_line_needs_no_legend():
-    assert figures.curves([0, 1], {"a": [1, 2]}, ylabel="f").legends == []
+    assert names(figures.curves([0, 1], {"a": [1, 2]}, ylabel="f")) == []
 
 
 def test_no_two_lines_look_alike():
-    styles = figures.line_styles()
-    assert len({next(styles) for _ in range(49)}) == 49
+    found = figures.looks([[f"line {k}" for k in range(30)]])
+    assert len(set(found.values())) == 30
 
 
 def test_order_of_convergence_shows_the_slope():
@@ -103,7 +156,7 @@ def test_paths_on_contours_cuts_what_runs_away():
             "three": (bowl, {"GF": torch.ones(200, 2)}),
         }
     )
-    assert [axes.get_title() for axes in figure.axes] == ["one", "two", "three", ""]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["one", "two", "three", ""]
     first, second = figure.axes[:2]
     assert first.get_xlim() == (-2, 2) and first.get_aspect() == 1
     lines = {line.get_label(): line for line in first.get_lines()}
@@ -112,7 +165,7 @@ def test_paths_on_contours_cuts_what_runs_away():
     assert names(figure) == ["GF", "GD"]
     same = {line.get_label(): line for line in second.get_lines()}["GD"]
     assert same.get_color() == lines["GD"].get_color()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 def test_small_multiples_share_a_legend_and_not_a_scale():
@@ -122,12 +175,12 @@ def test_small_multiples_share_a_legend_and_not_a_scale():
         {"a": {"error": times, "bound": 2 * times}, "b": {"error": times}, "c": {"bound": times}},
         ylabel="error",
     )
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c", ""]
     assert names(figure) == ["error", "bound"]
     bound = figure.axes[0].get_lines()[1]
     assert figure.axes[2].get_lines()[0].get_color() == bound.get_color()
     assert np.isnan(bound.get_ydata()[0])
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 def test_distribution_is_the_share_of_values_below():
@@ -162,7 +215,7 @@ def test_direction_fields_draw_directions_as_long_as_each_other():
     euler, exact = first.get_lines()
     assert euler.get_marker() == "o" and exact.get_marker() == "None"
     assert second.get_lines()[0].get_color() == exact.get_color()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 def test_phase_portrait_draws_streamlines_paths_and_rest_points():
@@ -174,7 +227,7 @@ def test_phase_portrait_draws_streamlines_paths_and_rest_points():
     )
     marks = {"sink": [0.0, 0.0], "line": [[0.0, -1.0], [0.0, 2.0]]}
     figure = figures.phase_portrait({"a": flow, "b": flow, "c": flow}, marks=marks)
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c", ""]
     axes = figure.axes[0]
     assert axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-1, 2)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
@@ -188,7 +241,7 @@ def test_matrices_share_a_scale_and_leave_gaps():
     seen = np.array([[1.0, -2.0], [np.nan, 0.5]])
     figure = figures.matrices({"seen": seen, "all": torch.ones(2, 2)}, label="entry", columns=3)
     first, second, bar = figure.axes
-    assert [axes.get_title() for axes in (first, second)] == ["seen", "all"]
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["seen", "all"]
     images = [axes.get_images()[0] for axes in (first, second)]
     assert all(image.get_clim() == (-2, 2) for image in images)
     assert np.ma.is_masked(images[0].get_array()[1, 0])

@@ -236,7 +236,7 @@ FAULTS = (
         "gfgd/imperfections/gates.py",
         "strengths=(alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
         "strengths=0.5 * (alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
-        "13",
+        "12",
         "tests/imperfections/test_gates.py",
     ),
     Fault(
@@ -245,7 +245,7 @@ FAULTS = (
         "gfgd/imperfections/gates.py",
         "return velocity_after / velocity_before",
         "return velocity_before / velocity_after",
-        "13",
+        "12",
         "tests/imperfections/test_gates.py",
     ),
     Fault(

@@ -192,7 +192,7 @@ def table(faults: Iterable[Fault], results: dict) -> str:
 
 def main() -> int:
     """Plant the faults, print the table, and return 1 if one was noticed by no claim."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Plant faults, one at a time.")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=[fault.name for fault in FAULTS])
     parser.add_argument("--skip-tests", action="store_true")

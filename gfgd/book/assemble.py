@@ -15,6 +15,7 @@ from gfgd.book.downloads import configuration
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
+from gfgd.book.pictures import with_pictures
 from gfgd.book.runs import Run
 
 SETTINGS = ("_toc.yml", "references.bib")
@@ -30,7 +31,7 @@ def assemble(root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[G
     files |= _static(root)
     files |= _generated(root, runs, gathered)
     executed = {run.chapter.relative_to(root).as_posix(): run.executed for run in runs}
-    files |= {name: path.read_bytes() for name, path in executed.items()}
+    files |= {name: with_pictures(path) for name, path in executed.items()}
     for document in documents(root):
         files |= _page(root, document, files)
     _mirror(source, files)

@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from gfgd.book.claims import Claim
 from gfgd.book.grid import swept
 from gfgd.book.point import Point, Result
-from gfgd.figures import COLOURS, STYLE, WIDTH, line_styles
+from gfgd.figures import STYLE
+from gfgd.figures.style import WIDTH
 from gfgd.files import replacing
 
 #: Values that spread over more than this ratio are drawn on a logarithmic scale.
@@ -168,9 +169,9 @@ def _panel(axes: Axes, name: str, layout: _Layout) -> None:
     for line, style in zip(layout.lines.values(), _styles(len(layout.lines)), strict=True):
         _line(axes, name, layout, sorted(line, key=layout.place), style)
     claims = [claim for row in rows for claim in row.result.claims if claim.name == name]
-    axes.set_title(name, fontsize=10)
+    axes.set_title(name)
     if len({claim.criterion for claim in claims}) == 1:
-        axes.set_title(f"{name}, to be {claims[0].criterion}", fontsize=10)
+        axes.set_title(f"{name}, to be {claims[0].criterion}")
         for bound in _bounds(claims[0]):
             axes.axhline(bound, color="#777777", linewidth=1, linestyle=(0, (1, 2)))
     if not layout.numbers:
@@ -198,13 +199,7 @@ def _line(axes: Axes, name: str, layout: _Layout, rows: list[Row], style: _Style
 
 
 def _styles(count: int) -> list[_Style]:
-    """Return a style for each line; more lines than colours take theirs from a colour map."""
-    styles = [
-        _Style(colour, dashes, marker)
-        for (colour, dashes), marker in zip(line_styles(), _MARKERS, strict=False)
-    ]
-    if count <= len(COLOURS):
-        return styles[:count]
+    """Return a style for each line: shades in order, and other markers."""
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, count))
     return [
         _Style(to_hex(shade), "-", _MARKERS[place % len(_MARKERS)])

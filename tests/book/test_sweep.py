@@ -243,8 +243,8 @@ def test_the_figure_shows_what_does_not_hold_and_what_failed(tmp_path):
     figure = draw(rows)
     assert figure is not None
     claims, layers = figure.axes
-    assert claims.get_title() == "small-steps, to be below 0.01"
-    assert layers.get_title() == "layers"
+    assert claims.get_title(loc="left") == "small-steps, to be below 0.01"
+    assert layers.get_title(loc="left") == "layers"
     assert (claims.get_xlabel(), claims.get_yscale(), layers.get_yscale()) == (
         "depth",
         "log",

@@ -1,0 +1,86 @@
+"""A chapter's figures inside its page: in the theme's colours, one rendering for each width.
+
+A notebook holds a figure as SVG in the colours of a white page. In the book it stands inline, its
+colours are CSS variables, so that it follows the theme at once, and CSS shows the rendering that
+fits the page.
+"""
+
+import json
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from markdown_it import MarkdownIt
+
+from gfgd.book.contents import BookError
+from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
+
+#: Literal colours of the figures, and the CSS variables of ``_static/gfgd.css``.
+VARIABLES = {colour: f"var(--gfgd-{role})" for role, colour in ROLES.items()} | {
+    INK: "var(--gfgd-ink)",
+    MUTED: "var(--gfgd-muted)",
+    HAIR: "var(--gfgd-hair)",
+    CONTOUR: "var(--gfgd-contour)",
+    PAPER: "var(--gfgd-paper)",
+}
+_COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
+
+
+def with_pictures(path: Path) -> bytes:
+    """Return an executed notebook with its figures as HTML.
+
+    Raises
+    ------
+    BookError
+        If a figure has no alt text.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    number = path.stem.partition("_")[0].lstrip("0")
+    count = 0
+    for place, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if MIME_TYPE not in data:
+                continue
+            count += 1
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
+            if not alt:
+                raise BookError(
+                    f"{path.stem}: cell {place}: its figure has no alt text; set it in the cell's "
+                    'metadata: "mystnb": {"image": {"alt": "…"}}'
+                )
+            html = figure_html(data, alt=alt, number=f"{number}.{count}")
+            output["data"] = nbformat.from_dict({"text/html": html, "text/plain": alt})
+    return nbformat.writes(notebook).encode()
+
+
+def figure_html(data: Any, *, alt: str, number: str) -> str:
+    """Return the ``<figure>`` of an output: its renderings, and its caption if it has one."""
+    stored = data[MIME_TYPE]
+    extra = json.loads(stored) if isinstance(stored, str) else stored
+    key = f"figure-{number.replace('.', '-')}"
+    renderings = {"wide": data["image/svg+xml"], "narrow": extra["narrow"]}
+    drawn = [
+        _inline(svg, f"{key}-{width}", alt, f"gfgd-{width}" if extra["narrow"] else "")
+        for width, svg in renderings.items()
+        if svg
+    ]
+    caption = extra.get("caption")
+    if caption:
+        words = MarkdownIt("commonmark").renderInline(caption)
+        drawn.append(f"<figcaption>Figure {number}. {words}</figcaption>")
+    return f'<figure class="gfgd-figure" id="{key}">{"".join(drawn)}</figure>'
+
+
+def _inline(svg: str | list[str], prefix: str, alt: str, kind: str) -> str:
+    """Return an SVG for use inside a page: its ids are its own, its colours the theme's."""
+    text = svg if isinstance(svg, str) else "".join(svg)
+    text = _COLOUR.sub(lambda found: VARIABLES[found[0].lower()], text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    # The stylesheet of an inline SVG is the page's; the book's own says the same.
+    text = re.sub(r"<style\b.*?</style>", "", text, flags=re.DOTALL)
+    named = f'<svg class="{kind}" role="img" aria-label="{escape(alt)}"'
+    # A blank line would end the HTML block.
+    return re.sub(r"\n+", "\n", text.replace("<svg", named, 1).strip())
