@@ -14,7 +14,8 @@ the theorem asks for:
 The tube is {q : ‖q − θ(t)‖ ≤ ε for some t ≤ T}. Constants on it come from norms of the layers and
 hold for every q in it and every t, also between the times of the grid. What is sampled at the
 times of the grid only is said so: refine the grid and see that it does not matter. Rounding and
-the integrator's error (rtol) are not accounted for.
+the integrator's error (rtol) are not accounted for. So the theorems are proved, in the book's
+chapter on the translation, and a certificate evaluates one in float64: it is not a verified number.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.bounds import fundamental_bound
+from gfgd.bounds.curvature import smallest_eigenvalue
 from gfgd.bounds.leading_order import LeadingOrderError
 from gfgd.networks.linear import DeepLinear
 from gfgd.trajectory import Trajectory
@@ -105,12 +107,14 @@ def tube(objective: DeepLinear, flow: Trajectory, distance: float) -> Tube:
     if not flow.completed or len(flow.times) < 2:
         raise ValueError(f"flow: needs to be complete, at two times or more; it {flow.status}")
     # γ from the ball of radius ε first, then from the larger one that it gives.
-    half = flow.times.diff().max() / 2
+    # Half of the longer of the two cells that meet in a time.
+    widths = flow.times.diff()
+    half = torch.maximum(torch.cat([widths[:1], widths]), torch.cat([widths, widths[-1:]])) / 2
     reach = distance + 2 * half * _layer_constants(objective, flow.points, distance).gradient_norm
     on_ball = _layer_constants(objective, flow.points, reach)
     if (distance + half * on_ball.gradient_norm > reach).any():
         raise ValueError(f"flow: {len(flow.times)} times are too few; record it more often")
-    lowest = torch.linalg.eigvalsh(_hessians(objective, flow.points))[:, 0]
+    lowest = _smallest_eigenvalues(objective, flow.points)
     rate = (-lowest).clamp(min=0) + on_ball.third * reach
     return Tube(
         times=flow.times,
@@ -175,21 +179,58 @@ def second_order(objective: DeepLinear, error: LeadingOrderError, known: Tube) -
 
     u is the leading-order error, and V(t) = ∫₀ᵗ exp(∫ₛᵗ m) D ds bounds what it leaves: a step of
     GD from y(t) = θ(t) + ηu(t) misses y(t + η) by at most η³ D,
-    D = ‖θ'''‖/6 + ‖u''‖/2 + M₃‖u‖²/2. The first two are sampled at the times of the grid.
+    D = ‖θ'''‖/6 + ‖u''‖/2 + M₃‖u‖²/2. ‖θ'''‖, ‖u''‖ and ‖u‖, in D and beside it, are sampled at
+    the times of the grid: on a cell the larger of the values at its two ends is taken.
     """
-    remainder = _third_order_defect(objective, error)
-    size = error.coefficient.norm(dim=-1)
+    defect, size = _second_order_defect(objective, error, known), error.coefficient.norm(dim=-1)
+    first = torch.cat([size[:1], _per_cell(size)])
 
     def step_size(window: int) -> float:
-        defect = _per_cell(remainder) + known.third * _per_cell(size).square() / 2
-        left = fundamental_bound(
-            known.times, _nearby(defect, window), _nearby(known.exact_rate, window)
-        )
-        first = torch.cat([size[:1], _per_cell(size)])
+        left = _left_over(defect, known, window)
         largest = 2 * known.radius / (first + (first.square() + 4 * known.radius * left).sqrt())
         return min(float(largest.min()), 2 / float(known.smoothness.max()))
 
     return _certificate("second_order", known, _consistent(step_size, known))
+
+
+def second_order_bound(
+    objective: DeepLinear, error: LeadingOrderError, known: Tube, step_size: float
+) -> Tensor:
+    """Return η‖u(t)‖ + η² V(t) ≥ ‖θ_k − θ(kη)‖ at the times of the grid, shape ``(N + 1,)``.
+
+    The theorem behind :func:`second_order`; it holds for an η at which the result is at most the
+    tube's radius ε everywhere, and ηβ ≤ 2.
+
+    Raises
+    ------
+    ValueError
+        If the theorem does not hold for this step size.
+    """
+    checks.positive(step_size=step_size)
+    cells = len(known.times) - 1
+    window = min(cells, math.ceil(step_size / float(known.times.diff().min())))
+    defect = _second_order_defect(objective, error, known)
+    bound = error.distance(step_size) + step_size**2 * _left_over(defect, known, window)
+    if bound.max() > known.radius or step_size * known.smoothness.max() > 2:
+        raise ValueError(
+            f"step_size = {step_size!r}: the theorem needs η‖u‖ + η²V ≤ {known.radius:g} and "
+            f"ηβ ≤ 2; they are up to {float(bound.max()):g} and "
+            f"{step_size * float(known.smoothness.max()):g}; give a smaller one"
+        )
+    return bound
+
+
+def _second_order_defect(objective: DeepLinear, error: LeadingOrderError, known: Tube) -> Tensor:
+    """Return D = ‖θ'''‖/6 + ‖u''‖/2 + M₃‖u‖²/2 on each cell, shape ``(N,)``."""
+    size = _per_cell(error.coefficient.norm(dim=-1))
+    return _per_cell(_third_order_defect(objective, error)) + known.third * size.square() / 2
+
+
+def _left_over(defect: Tensor, known: Tube, window: int) -> Tensor:
+    """Return V(t) = ∫₀ᵗ exp(∫ₛᵗ m) D ds, with the largest D and m of the cells near s."""
+    return fundamental_bound(
+        known.times, _nearby(defect, window), _nearby(known.exact_rate, window)
+    )
 
 
 def convergence_radius(
@@ -200,7 +241,7 @@ def convergence_radius(
     And converges there to a global minimum, f(θ_{k+1}) ≤ (1 − ημ(2 − ηβ)) f(θ_k). On the ball of
     radius ρ, ‖∇f‖² ≥ 2μf with μ = σ_min(W_n ⋯ W_2)² > 0 (over its k rows), and ‖∇²f‖ ≤ β. If
     ηβ < 2 and f(θ_0) ≤ `loss`, all steps together have a length of at most
-    √(2 loss/μ)/(1 − ηβ/2), so they stay inside if ρ = ε + that. Infinite if no ρ ≤ 1 will do.
+    √(2 loss/μ)/(1 − ηβ/2), so they stay inside if ρ > ε + that. Infinite if no ρ ≤ 1 will do.
 
     Raises
     ------
@@ -208,15 +249,37 @@ def convergence_radius(
         If an argument is not positive, or f masks entries (then μ may be 0).
     """
     checks.positive(distance=distance, loss=loss, step_size=step_size)
-    if not objective.mask.all():
-        raise ValueError("objective: has a mask, so that the inequality ‖∇f‖² ≥ 2μf may fail")
     for radius in torch.logspace(math.log10(distance), 0, 200, dtype=torch.float64).tolist():
-        rate = _smallest_gain(objective, point, radius) ** 2
-        smoothness = float(_layer_constants(objective, point[None], radius).smoothness)
+        rate, smoothness = _ball_constants(objective, point, radius)
         slack = 1 - step_size * smoothness / 2
-        if min(rate, slack) > 0 and distance + math.sqrt(2 * loss / rate) / slack <= radius:
+        if min(rate, slack) > 0 and distance + math.sqrt(2 * loss / rate) / slack < radius:
             return radius
     return math.inf
+
+
+def convergence_rate(
+    objective: DeepLinear, point: Tensor, radius: float, step_size: float
+) -> float:
+    """Return 1 − ημ(2 − ηβ), a bound on f(θ_{k+1})/f(θ_k) in the ball of radius ρ around θ.
+
+    μ and β as in :func:`convergence_radius`; 1 if they show no fall.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not positive, or f masks entries.
+    """
+    checks.positive(radius=radius, step_size=step_size)
+    rate, smoothness = _ball_constants(objective, point, radius)
+    return 1 - max(0.0, step_size * rate * (2 - step_size * smoothness))
+
+
+def _ball_constants(objective: DeepLinear, point: Tensor, radius: float) -> tuple[float, float]:
+    """Return μ and β on the ball of radius ρ around θ."""
+    if not objective.mask.all():
+        raise ValueError("objective: has a mask, so that the inequality ‖∇f‖² ≥ 2μf may fail")
+    smoothness = _layer_constants(objective, point[None], radius).smoothness
+    return _smallest_gain(objective, point, radius) ** 2, float(smoothness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,10 +334,10 @@ def _smallest_gain(objective: DeepLinear, point: Tensor, radius: float) -> float
     return max(0.0, float(torch.linalg.svdvals(product)[outputs - 1] - change))
 
 
-def _hessians(objective: DeepLinear, points: Tensor) -> Tensor:
-    """Return ∇²f at T points, shape ``(T, d, d)``: one batched Hessian-vector product."""
-    identity = torch.eye(objective.dimension, dtype=points.dtype, device=points.device)
-    return objective.hessian_vector_product(points[:, None, :], identity)
+def _smallest_eigenvalues(objective: DeepLinear, points: Tensor, entries: int = 2**21) -> Tensor:
+    """Return λmin(∇²f) at T points, shape ``(T,)``: Hessians in chunks of so many entries."""
+    size = max(1, entries // objective.dimension**2)
+    return torch.cat([smallest_eigenvalue(objective, chunk) for chunk in points.split(size)])
 
 
 def _third_order_defect(objective: DeepLinear, error: LeadingOrderError) -> Tensor:

@@ -18,7 +18,7 @@ Leading dimensions are a batch throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 
 import torch
@@ -100,7 +100,7 @@ def homogeneous_bound(objective: FullyConnected, point: Tensor) -> Tensor:
     objective
         Made by :func:`gfgd.networks.fully_connected`.
     point
-        θ, shape ``(..., d)``, where f is twice differentiable.
+        θ, shape ``(..., d)``, near which the network is linear: see :func:`acts_linearly`.
 
     Returns
     -------
@@ -112,17 +112,54 @@ def homogeneous_bound(objective: FullyConnected, point: Tensor) -> Tensor:
     ValueError
         If the activation is not homogeneous.
     """
-    if objective.activation.slopes is None:
-        raise ValueError(
-            f"activation = {objective.activation.name!r}: is not homogeneous, the theorem needs "
-            "σ(cz) = cσ(z) for c ≥ 0; use 'linear', 'relu' or 'leaky_relu'"
-        )
-    slope = max(map(abs, objective.activation.slopes))
+    slope = max(map(abs, _slopes(objective)))
     outputs = objective.outputs(point.detach(), objective.inputs)
     size = gradient_times_input(objective.loss, outputs, objective.targets, objective.inputs)
     norms = _layer_norms(objective.weights(point.detach()))
     depth = objective.depth
     return -(depth - 1) * slope ** (depth - 1) * size * _all_but_two(norms)
+
+
+def acts_linearly(objective: FullyConnected, point: Tensor) -> Tensor:
+    """Return whether near θ each activation acts as one fixed linear map for each sample.
+
+    This is what :func:`homogeneous_bound` asks for, and almost every θ has it. It does not mean
+    that no unit's input is 0: where ReLU switches off all units of a layer for a sample, the
+    later units have the input 0, there and nearby, and σ acts on them like any linear map. An
+    input of 0 is a kink where the layer below it is not dead in this sense.
+
+    Parameters
+    ----------
+    objective
+        Made by :func:`gfgd.networks.fully_connected`.
+    point
+        θ, shape ``(..., d)``.
+
+    Returns
+    -------
+    Tensor
+        Booleans, shape ``(...)``. Exact zeros are looked for; a unit that is 0 but for rounding
+        counts as one that has a sign.
+
+    Raises
+    ------
+    ValueError
+        If the activation is not homogeneous.
+    """
+    positive, negative = _slopes(objective)
+    hidden = objective.inputs.expand(*point.shape[:-1], *objective.inputs.shape)
+    dead = (hidden == 0).all(-1, keepdim=True)  # (..., N, 1): the layer's outputs are 0 near θ
+    fixed = torch.ones(point.shape[:-1], dtype=torch.bool, device=point.device)
+    if positive == negative:
+        return fixed
+    for weight in objective.weights(point.detach())[:-1]:
+        before = hidden @ weight.mT
+        fixed &= ((before != 0) | dead).all(-1).all(-1)
+        # Strictly on a side whose slope is 0, a unit stays off nearby.
+        off = ((before > 0) & (positive == 0)) | ((before < 0) & (negative == 0))
+        dead = dead | off.all(-1, keepdim=True)
+        hidden = objective.activation.apply(before)
+    return fixed
 
 
 def shared_weights_bound(
@@ -353,6 +390,43 @@ def aligned_smallest_eigenvalue(radius: Tensor, target_norm: float, depth: int) 
     return lowest * radius ** ((depth - 2) / depth)
 
 
+def aligned_spectrum(radius: float, target_norm: float, widths: Sequence[int]) -> Tensor:
+    """Return all eigenvalues of ∇²f at a balanced point with w = rΛ/‖Λ‖, ascending, shape ``(d,)``.
+
+    With q = (L − r) r^{(n−2)/n} and p = r^{2−2/n}: np − (n−1)q once, q n − 1 times, q and −q once
+    for each unit of a hidden layer but one, p d0 − 1 times (never with one input), and 0.
+
+    Parameters
+    ----------
+    radius, target_norm
+        0 < r ≤ L.
+    widths
+        d0, the hidden widths, 1, as of :class:`gfgd.networks.linear.DeepLinear`; n = their number
+        less one, at least 2.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.positive(target_norm=target_norm)
+    checks.between(0, target_norm, radius=radius)
+    checks.positive(radius=radius)
+    depth = len(widths) - 1
+    checks.whole(2, depth=depth)
+    checks.whole(1, **{f"widths[{j}]": width for j, width in enumerate(widths)})
+    if widths[-1] != 1:
+        raise ValueError(f"widths = {tuple(widths)}: the last must be 1, for one output")
+    q = (target_norm - radius) * radius ** ((depth - 2) / depth)
+    p = radius ** (2 - 2 / depth)
+    pairs = sum(width - 1 for width in widths[1:-1])
+    dimension = sum(out * into for into, out in pairwise(widths))
+    values = [depth * p - (depth - 1) * q] + [q] * (depth - 1 + pairs)
+    values += [-q] * pairs + [p] * (widths[0] - 1)
+    values += [0.0] * (dimension - len(values))
+    return torch.tensor(values, dtype=torch.float64).sort().values
+
+
 def rate_integral_bound(
     start_radius: Tensor | float, end_radius: Tensor | float, cosine: Tensor | float, depth: int
 ) -> Tensor:
@@ -385,6 +459,17 @@ def rate_integral_bound(
     if not ((cosine > 0) & (cosine <= 1)).all():
         raise ValueError("cosine: must lie above 0 and be at most 1")
     return (depth - 1) / depth * torch.log(end / start) + (depth - 1) * torch.arccos(cosine)
+
+
+def _slopes(objective: FullyConnected) -> tuple[float, float]:
+    """Return α and ᾱ of a homogeneous activation, or say that it is not one."""
+    slopes = objective.activation.slopes
+    if slopes is None:
+        raise ValueError(
+            f"activation = {objective.activation.name!r}: is not homogeneous, the theorem needs "
+            "σ(cz) = cσ(z) for c ≥ 0; use 'linear', 'relu' or 'leaky_relu'"
+        )
+    return slopes
 
 
 def _layer_norms(weights: Sequence[Tensor]) -> Tensor:

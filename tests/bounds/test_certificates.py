@@ -88,6 +88,45 @@ def test_second_order_certificate_is_nearly_what_is_needed(depth):
     assert 0.9 * predicted < one.step_size <= predicted
 
 
+def test_bound_of_second_order_lies_between_the_distance_and_epsilon():
+    objective, error, known = setting(3, epsilon=1e-3)
+    one = certificates.second_order(objective, error, known)
+    bound = certificates.second_order_bound(objective, error, known, one.step_size)
+    assert bound[0] == 0 and float(bound.max()) == pytest.approx(1e-3, rel=0.02)
+    run = gradient_descent(
+        objective, error.flow.points[0], step_size=one.step_size, iterations=one.iterations
+    )
+    measured = run.distance_to(gradient_flow(objective, error.flow.points[0], run.times))
+    at = torch.searchsorted(known.times, run.times[1:-1])  # the bound at the next time of the grid
+    slack = error.distance(one.step_size).diff().abs().max()
+    assert (measured[1:-1] <= bound[at] + slack).all()
+    # Taking the prediction off leaves what V bounds: of second order in η.
+    half = certificates.second_order_bound(objective, error, known, one.step_size / 2)
+    left = [bound - error.distance(one.step_size), half - error.distance(one.step_size / 2)]
+    assert float(left[0].max() / left[1].max()) == pytest.approx(4, rel=0.1)
+    with pytest.raises(ValueError, match="step_size"):
+        certificates.second_order_bound(objective, error, known, 2 * one.step_size)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_gd_converges_at_the_certified_rate(depth):
+    objective, error, _ = setting(depth, epsilon=1e-3)
+    end, size = error.flow.points[-1], 0.05
+    rate = certificates.convergence_rate(objective, end, 0.05, size)
+    run = gradient_descent(objective, end, step_size=size, iterations=100)
+    assert (run.points - end).norm(dim=-1).max() < 0.05
+    falls = run.losses[1:] / run.losses[:-1]
+    assert rate - 0.03 < float(falls.max()) <= rate
+    # 1 − ημ(2 − ηβ) by hand: W_n ⋯ W_2 is a column here, so μ is its squared norm less the change.
+    norms = [float(torch.linalg.matrix_norm(w, 2)) for w in objective.weights(end)]
+    above = math.prod(norms[1:]) - (math.prod(w + 0.05 for w in norms[1:]) - math.prod(norms[1:]))
+    wide = [w + 0.05 for w in norms]
+    residual = float(objective.residual(end).norm()) + math.prod(wide) - math.prod(norms)
+    smoothness = sum((math.prod(wide) / w) ** 2 for w in wide)
+    smoothness += (depth - 1) * residual * math.prod(sorted(wide)[2:])
+    assert rate == pytest.approx(1 - size * above**2 * (2 - size * smoothness), rel=1e-9)
+
+
 def test_refining_the_grid_changes_little():
     coarse = certificates.second_order(*setting(3, cells=200))
     fine = certificates.second_order(*setting(3, cells=400))
@@ -146,3 +185,5 @@ def test_mistakes_are_named():
     masked = deep_linear(objective.target, depth=2, hidden=3, mask=mask)
     with pytest.raises(ValueError, match="has a mask"):
         certificates.convergence_radius(masked, flow.points[-1], 0.1, 0.1, 0.1)
+    with pytest.raises(ValueError, match="has a mask"):
+        certificates.convergence_rate(masked, flow.points[-1], 0.1, 0.1)

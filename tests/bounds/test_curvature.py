@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from gfgd import networks
 from gfgd.bounds.curvature import (
+    acts_linearly,
     aligned_smallest_eigenvalue,
+    aligned_spectrum,
     convolution_constant,
     convolution_norm,
     deep_linear_bound,
@@ -117,6 +119,53 @@ def test_bounds_by_hand():
     torch.testing.assert_close(
         pairwise_bound(layers, residual), -torch.linalg.eigvalsh(couplings)[-1]
     )
+
+
+def test_dead_layers_are_no_kinks():
+    inputs = torch.ones(1, 2).double()
+    relu = networks.fully_connected(inputs, torch.tensor([0]), hidden=[2, 2], activation="relu")
+    leaky = networks.fully_connected(
+        inputs, torch.tensor([0]), hidden=[2, 2], activation="leaky_relu"
+    )
+    on, off = torch.ones(2, 2).double(), -torch.ones(2, 2).double()
+    balanced = torch.tensor([[1.0, -1.0], [1.0, 1.0]]).double()  # a unit's input is exactly 0
+    last = torch.ones(1, 2).double()
+
+    def at(*weights):
+        return torch.cat([weight.flatten() for weight in weights])
+
+    points = torch.stack([at(off, on, last), at(on, on, last), at(balanced, on, last)])
+    # A dead first layer feeds exact zeros to the second: inputs of 0, and no kink.
+    assert (relu.outputs(points[0], inputs) == 0).all()
+    assert acts_linearly(relu, points).tolist() == [True, True, False]
+    assert acts_linearly(leaky, points).tolist() == [True, True, False]
+    # With one unit on the kink and the other off, the layer above is on a kink as well.
+    half = torch.tensor([[1.0, -1.0], [-1.0, -1.0]]).double()
+    assert not acts_linearly(relu, at(half, on, last))
+    linear = networks.fully_connected(inputs, torch.tensor([0]), hidden=[2, 2], activation="linear")
+    assert acts_linearly(linear, points).all()
+    with pytest.raises(ValueError, match="not homogeneous"):
+        acts_linearly(small_network("tanh"), small_network("tanh").initial(0))
+
+
+def test_where_the_network_acts_linearly_the_hessian_is_that_of_a_polynomial():
+    # Random ReLU networks: many have inputs of exactly 0, all act linearly, and there the
+    # gradient differs from its first-order expansion by O(s²) in every direction.
+    inputs, labels = normal(6, 3), torch.arange(6) % 2
+    objective = networks.fully_connected(inputs, labels, hidden=[2, 2, 2, 2], activation="relu")
+    points = normal(60, objective.dimension, seed=3)
+    direction = normal(60, objective.dimension, seed=4)
+    hidden, zeros = inputs.expand(60, 6, 3), torch.zeros(60, dtype=torch.bool)
+    for weight in objective.weights(points)[:-1]:
+        before = hidden @ weight.mT
+        zeros |= (before == 0).flatten(1).any(1)
+        hidden = torch.relu(before)
+    assert 20 < zeros.sum() < 60
+    assert acts_linearly(objective, points).all()
+    step = 1e-6
+    change = objective.gradient(points + step * direction) - objective.gradient(points)
+    linear = objective.hessian_vector_product(points, direction)
+    assert (change / step - linear)[zeros].abs().max() < 1e-3
 
 
 # Shared weights
@@ -253,6 +302,19 @@ def test_aligned_smallest_eigenvalue_is_that_of_the_dense_hessian(depth):
     torch.testing.assert_close(bound, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("inputs", [1, 4])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_aligned_spectrum_is_that_of_the_dense_hessian(depth, inputs):
+    # With one input p is no eigenvalue, and with two layers no radius is below r⋆ = 0.
+    target = normal(1, inputs)
+    length = target.norm().item()
+    objective = deep_linear(target, depth=depth, hidden=[2, 3, 2][: depth - 1])
+    for share in (0.05, 0.6, 1.0):
+        point = balanced_start(share * target, depth, objective.widths[1:-1])
+        found = aligned_spectrum(share * length, length, objective.widths)
+        torch.testing.assert_close(found, torch.linalg.eigvalsh(objective.hessian(point)))
+
+
 @pytest.mark.parametrize("depth", [2, 3, 5])
 @pytest.mark.parametrize("cosine", [0.2, 0.7, 1.0])
 def test_integral_of_the_rate_is_below_its_bound_and_equal_when_aligned(depth, cosine):
@@ -313,6 +375,10 @@ def test_bad_arguments():
         aligned_smallest_eigenvalue(torch.tensor(2.0), 1.0, 3)
     with pytest.raises(ValueError, match="depth = 1"):
         aligned_smallest_eigenvalue(torch.tensor(0.5), 1.0, 1)
+    with pytest.raises(ValueError, match="the last must be 1"):
+        aligned_spectrum(0.1, 1.0, (3, 2, 2))
+    with pytest.raises(ValueError, match="radius"):
+        aligned_spectrum(0.0, 1.0, (3, 2, 1))
     with pytest.raises(ValueError, match="cosine: must lie above 0"):
         rate_integral_bound(0.1, 1.0, -0.5, 3)
     with pytest.raises(ValueError, match="start_radius, end_radius"):
