@@ -1,0 +1,28 @@
+"""Proofs by computer: bounds in which every error is enclosed, rounding included.
+
+:func:`enclose` takes a linear network, its data, a start, a step size and a number of iterations,
+and returns for every k an interval that is proved to contain ‖θ_k − θ(kη)‖.
+:func:`residual_curvature` bounds λmin of a linear network from the residual alone, verified or
+plain. What is taken for granted stands in :data:`TRUSTED`.
+
+In reading order: :mod:`~gfgd.verified.directed` rounds bounds up,
+:mod:`~gfgd.verified.taylor_models` computes with polynomials that carry an error,
+:mod:`~gfgd.verified.losses` and :mod:`~gfgd.verified.linear_network` enclose the gradient,
+:mod:`~gfgd.verified.residual_curvature` bounds λmin, :mod:`~gfgd.verified.flow_tube` encloses
+gradient flow, :mod:`~gfgd.verified.descent_radius` gradient descent, and
+:mod:`~gfgd.verified.enclosure` compares the two.
+"""
+
+from gfgd.verified.directed import NotVerifiedError
+from gfgd.verified.enclosure import TRUSTED, Enclosure, enclose
+from gfgd.verified.flow_tube import Settings
+from gfgd.verified.residual_curvature import residual_curvature
+
+__all__ = [
+    "enclose",
+    "Enclosure",
+    "Settings",
+    "TRUSTED",
+    "residual_curvature",
+    "NotVerifiedError",
+]

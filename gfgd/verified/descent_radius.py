@@ -1,0 +1,270 @@
+"""Gradient descent enclosed: how far float64 iterates may be from exact ones.
+
+Theorem (descent). Let θ̂_{k+1} = θ̂_k − η∇f(θ̂_k) + ε_k, and ρ_{k+1} = (1 + ηm_k)ρ_k + ‖ε_k‖ with
+m_k ≥ 0 such that λmin(R) ≥ −m_k on the ball of radius ρ_k around θ̂_k. If λmax(∇²f) ≤ 2/η there,
+then ‖θ_{k+1} − θ̂_{k+1}‖ ≤ ρ_{k+1} when ‖θ_k − θ̂_k‖ ≤ ρ_k.
+
+Proof. The difference is multiplied by I − ηH̄, H̄ the mean Hessian on the segment between the two,
+whose eigenvalues lie between −m_k and 2/η.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from gfgd.verified.directed import (
+    UNDERFLOW,
+    UNIT,
+    Upper,
+    distance_below,
+    length_of,
+    norm,
+    norm_below,
+    product_of,
+    product_rounding,
+    spectral_norm,
+    total,
+)
+from gfgd.verified.flow_tube import Cell, total_length
+from gfgd.verified.linear_network import LinearNetwork, chain
+from gfgd.verified.residual_curvature import (
+    NotVerifiedError,
+    change_of_form,
+    end_to_end_lipschitz,
+    form_size,
+    lipschitz,
+)
+from gfgd.verified.taylor_models import Size, TaylorModel, model
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    """What holds at all points within `reach` of the curve v on a cell.
+
+    Attributes
+    ----------
+    reach
+        The radius.
+    norms
+        Bounds of ‖W_l‖₂.
+    slope
+        Bound of ‖∇φ‖₂.
+    lipschitz
+        Of R, on the ball.
+    largest_output
+        The roundings hold where no computed output exceeds it.
+    slope_error
+        ‖∇φ in float64 − ∇φ‖_F.
+    step_error
+        ‖ε_k‖: what a step of GD in float64 rounds.
+    largest_curvature
+        Bound of λmax(∇²f).
+    value_error
+        ‖v in float64 − v‖ at a time that was rounded to float64.
+    """
+
+    reach: Upper
+    norms: list[Upper]
+    slope: Upper
+    lipschitz: Upper
+    largest_output: float
+    slope_error: Upper
+    step_error: Upper
+    largest_curvature: Upper
+    value_error: Upper
+
+    @classmethod
+    def around(cls, network: LinearNetwork, cell: Cell, reach: Upper, step_size: Upper) -> Ball:
+        """Return the constants of the ball of radius `reach` around v on the cell."""
+        norms = [part.spectral + reach for part in cell.weights]
+        moved = network.smoothness * end_to_end_lipschitz(norms) * reach
+        slope = cell.slope.spectral + cell.slope.remainder + moved
+        largest = 4 * network.largest_output([part.coefficients[0] for part in cell.weights]) + 10
+        sizes = [
+            Size(spectral, part.frobenius + reach, Upper(0.0), part.coefficients.shape[1:])
+            for spectral, part in zip(norms, cell.weights, strict=True)
+        ]
+        rounded = chain(sizes, lambda matrix: network.slope_size(matrix, largest, slope))
+        gradient = rounded.gradient()
+        error = length_of(part.error for part in gradient)
+        step = step_size * (length_of(part.frobenius for part in gradient) + error)
+        here = total_length(cell.weights) + reach
+        return cls(
+            reach=reach,
+            norms=norms,
+            slope=slope,
+            lipschitz=lipschitz(network, norms, slope),
+            largest_output=largest,
+            slope_error=rounded.right[1].error,
+            step_error=step_size * error + _step_rounding(here, step, cell.weights),
+            largest_curvature=largest_curvature(network, cell, reach, norms, slope),
+            value_error=length_of(part.rounding_of_value() for part in cell.weights),
+        )
+
+
+def _step_rounding(point: Upper, step: Upper, parts: Sequence[TaylorModel]) -> Upper:
+    """Return a bound of the rounding of θ − η∇f, ‖θ‖ ≤ point, ‖η∇f‖ ≤ step.
+
+    η and η∇f are rounded by less than 3u together, the difference by u, all relative to their
+    sizes; underflow takes ω from each of the d entries.
+    """
+    entries = sum(part.coefficients[0].size for part in parts)
+    return step * (4 * UNIT) + (point + step) * (UNIT * (1 + 8 * UNIT)) + entries * UNDERFLOW
+
+
+def largest_curvature(
+    network: LinearNetwork, cell: Cell, reach: Upper, norms: Sequence[Upper], slope: Upper
+) -> Upper:
+    """Return a bound of λmax(∇²f) within `reach` of v on a cell.
+
+    ∇²φ[DE, DE] ≤ (c/N) ‖X(DE)ᵀ‖² with DE = Σ_j S_j D_j P_j, S_j = W_n ⋯ W_{j+1},
+    P_j = W_{j−1} ⋯ W_1; so it is at most (c/N) Σ_j ‖S_j‖² ‖XP_jᵀ‖² ‖D‖². The rest is R.
+    """
+    n = network.depth
+    changes = [total(part.norms[1:]) + reach for part in cell.weights]
+    squares = Upper(0.0)
+    prefix = None
+    for j in range(1, n + 1):
+        if prefix is None:
+            seen = network.inputs_spectral
+        else:
+            image = network.inputs @ prefix.coefficients[0].T
+            rounding = product_rounding(
+                network.widths[0], network.inputs_norm, prefix.frobenius, image.size
+            )
+            moved = total(
+                changes[layer]
+                * product_of(norms[other] for other in range(j - 1) if other != layer)
+                for layer in range(j - 1)
+            )
+            seen = (
+                spectral_norm(image)
+                + rounding
+                + network.inputs_spectral * (moved + prefix.remainder)
+            )
+        after = Upper(1.0)
+        if j < n:
+            suffix = cell.models.suffix[j]
+            after = suffix.spectral + suffix.remainder + end_to_end_lipschitz(norms[j:]) * reach
+        squares = squares + after * after * seen * seen
+        here = model(cell.weights[j - 1].coefficients[0])
+        prefix = here if prefix is None else here @ prefix
+    return squares / network.samples * network.loss.curvature + form_size(norms, slope)
+
+
+class OutOfReachError(Exception):
+    """An iterate has left the ball whose constants were used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """GD's iterate k beside the flow at t = kη.
+
+    `lower` and `upper` enclose ‖θ_k − θ(kη)‖; `flow` is v(kη) in float64, a matrix a layer.
+    """
+
+    lower: float
+    upper: float
+    flow: list[np.ndarray]
+
+
+class Descent:
+    """GD in float64 with the radius ρ_k around the exact iterate."""
+
+    def __init__(self, network: LinearNetwork, start: Sequence[np.ndarray], step_size: Fraction):
+        self.network = network
+        self.weights = [weight.copy() for weight in start]
+        self.step_size = float(step_size)
+        self.step_bound = Upper(np.nextafter(self.step_size, np.inf).item())
+        self.exact_step = step_size
+        self.radius = Upper(0.0)
+        self.iteration = 0
+
+    def ball(self, cell: Cell, reach: Upper) -> Ball:
+        """Return the ball's constants, if GD's step is small enough for the theorem in it.
+
+        Raises
+        ------
+        NotVerifiedError
+            If η λmax ≤ 2 cannot be proved.
+        """
+        ball = Ball.around(self.network, cell, reach, self.step_bound)
+        if not ball.largest_curvature * self.step_bound <= 2:
+            raise NotVerifiedError(
+                f"step_size = {self.step_size:g}, iteration {self.iteration} "
+                f"(t = {float(self.iteration * self.exact_step):.6g}): only λmax <= "
+                f"{float(ball.largest_curvature):.4g} is proved within {float(reach):.2g} of the "
+                f"flow, and the proof needs step_size <= {2 / float(ball.largest_curvature):.3g}"
+            )
+        return ball
+
+    def compare(self, cell: Cell, ball: Ball) -> Iterate:
+        """Return the distance of θ_k from θ(kη), enclosed; kη must lie in the cell.
+
+        Raises
+        ------
+        OutOfReachError
+            If θ̂_k, with the radius around it, leaves the ball.
+        """
+        tau = self._position(cell)
+        flow = [part.at(tau) for part in cell.weights]
+        differences = np.concatenate(
+            [(own - other).ravel() for own, other in zip(self.weights, flow, strict=True)]
+        )
+        # Each difference was rounded by at most u, relative to itself.
+        upper = norm(differences) * (1 + 2 * UNIT) + ball.value_error
+        if not upper + self.radius < ball.reach:
+            raise OutOfReachError
+        error = cell.radius + self.radius + ball.value_error
+        lower = norm_below(differences) * (1 - 4 * UNIT)
+        return Iterate(distance_below(lower, error), float(upper + cell.radius + self.radius), flow)
+
+    def step(self, cell: Cell, ball: Ball, flow: Sequence[np.ndarray]) -> None:
+        """Take the step from θ̂_k, and enlarge the radius by the theorem."""
+        tau = self._position(cell)
+        links = chain(self.weights, lambda matrix: self._slope(matrix, ball))
+        gradient = links.gradient()
+        slope = cell.slope
+        slope_change = (
+            norm(links.right[1] - slope.at(tau)) * (1 + 2 * UNIT)
+            + ball.slope_error
+            + slope.remainder
+            + slope.rounding_of_value()
+        )
+        changes = [
+            norm(own - other) * (1 + 2 * UNIT) + ball.value_error
+            for own, other in zip(self.weights, flow, strict=True)
+        ]
+        differs = change_of_form(ball.norms, ball.slope, slope_change, changes)
+        rate = between(*cell.rates, tau) + cell.chord + differs + ball.lipschitz * self.radius
+        self.radius = (1 + self.step_bound * rate) * self.radius + ball.step_error
+        self.weights = [
+            own - self.step_size * part for own, part in zip(self.weights, gradient, strict=True)
+        ]
+        self.iteration += 1
+
+    def _position(self, cell: Cell) -> float:
+        """Return τ of t = kη in the cell, rounded once."""
+        tau = (self.iteration * self.exact_step - cell.start) / cell.length
+        if not 0 <= tau <= 1:
+            raise ValueError(f"iteration {self.iteration} is not in the cell")
+        return float(tau)
+
+    def _slope(self, end_to_end: np.ndarray, ball: Ball) -> np.ndarray:
+        """Return ∇φ in float64, where the outputs are as small as its error's bound assumes."""
+        outputs = self.network.inputs @ end_to_end.T
+        if not max(float(outputs.max()), -float(outputs.min())) <= ball.largest_output:
+            raise NotVerifiedError(
+                f"iteration {self.iteration}: an output exceeds {ball.largest_output:.3g}; GD "
+                "seems to diverge, try a smaller step size"
+            )
+        return self.network.loss.slope(outputs).T @ self.network.inputs / self.network.samples
+
+
+def between(first: Upper, last: Upper, tau: float) -> Upper:
+    """Return a bound of (1 − τ) first + τ last for a τ that was rounded by at most u."""
+    return first * (1 - tau + 2 * UNIT) + last * (tau + UNIT)

@@ -1,0 +1,324 @@
+"""How far gradient descent is from gradient flow on a linear network: a proof, by computer."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import scipy
+import torch
+from torch import Tensor
+
+from gfgd import checks
+from gfgd.networks import FullyConnected
+from gfgd.verified.descent_radius import Ball, Descent, Iterate, OutOfReachError
+from gfgd.verified.directed import (
+    NotVerifiedError,
+    Upper,
+    distance_below,
+    length_of,
+    norm,
+    norm_below,
+    total,
+)
+from gfgd.verified.flow_tube import Cell, Settings, tube
+from gfgd.verified.linear_network import (
+    LinearNetwork,
+    checked_start,
+    digest,
+    from_objective,
+)
+
+#: What the proof takes for granted.
+TRUSTED = (
+    "float64 arithmetic by IEEE 754: +, −, ×, / and √ rounded to nearest, operands not flushed",
+    "matrix products and inner products of NumPy summed conventionally, in any order, with or "
+    "without fused operations; no scheme like Strassen's",
+    "the numbers of the data and of the start as they are stored, taken as exact",
+    "Python's whole numbers and fractions, and that the programs do what they say",
+)
+#: What it does not: each only proposes numbers, which are then checked.
+NOT_TRUSTED = (
+    "LAPACK (QR, Cholesky), ARPACK, the recurrences for Taylor coefficients, exp and pow of any "
+    "library, PyTorch, this library's integrators",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Enclosure:
+    """‖θ_k − θ(kη)‖ in an interval for every k, and what the proof is made of.
+
+    θ_k are exact iterates of GD with exactly the step size η, θ(t) is the exact flow, both from
+    the start given, of the loss on the data given, all in real numbers.
+
+    Attributes
+    ----------
+    step_size
+        η, exact.
+    lower, upper
+        Bounds of ‖θ_k − θ(kη)‖, float64, shape ``(K + 1,)``.
+    flow_radius, descent_radius
+        Of the enclosures of θ(kη) and of θ_k, shape ``(K + 1,)``.
+    node_times, node_rates
+        Where λmin was verified, shape ``(cells + 1,)``: λmin(∇²f) ≥ −node_rates at the points of
+        the approximate flow there.
+    exponents, defects, radii
+        For each cell ∫m, ∫δ and the tube's radius at its end, shape ``(cells,)``.
+    largest_curvature
+        λmax(∇²f) is at most this near the flow; η times it is at most 2.
+    iterates, flow_points
+        The k that were asked for, and points v, shape ``(len(iterates), d)``, such that
+        ‖v − θ(kη)‖ ≤ `flow_error`.
+    flow_error
+        Shape ``(len(iterates),)``.
+    provenance
+        SHA-256 sums of the data and the start; versions.
+    trusted
+        What the proof takes for granted.
+    """
+
+    step_size: Fraction
+    lower: np.ndarray
+    upper: np.ndarray
+    flow_radius: np.ndarray
+    descent_radius: np.ndarray
+    node_times: np.ndarray
+    node_rates: np.ndarray
+    exponents: np.ndarray
+    defects: np.ndarray
+    radii: np.ndarray
+    largest_curvature: float
+    iterates: tuple[int, ...]
+    flow_points: np.ndarray
+    flow_error: np.ndarray
+    provenance: dict[str, str] = field(repr=False)
+    trusted: tuple[str, ...] = field(default=TRUSTED, repr=False)
+
+    @property
+    def iterations(self) -> int:
+        """K."""
+        return len(self.lower) - 1
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times kη, rounded to float64, shape ``(K + 1,)``."""
+        return np.array([float(k * self.step_size) for k in range(self.iterations + 1)])
+
+    @property
+    def largest(self) -> tuple[float, float]:
+        """An interval that contains max_k ‖θ_k − θ(kη)‖."""
+        return float(self.lower.max()), float(self.upper.max())
+
+    @property
+    def stretch(self) -> float:
+        """An upper bound of exp(∫m): how much the tube may stretch an error."""
+        return float(total(self.exponents.tolist()).exp())
+
+    def distances_from_flow(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return bounds of ‖points − θ(kη)‖ for the iterates that were asked for.
+
+        `points` has shape ``(len(iterates), d)``; both results have shape ``(len(iterates),)``.
+
+        Raises
+        ------
+        ValueError
+            If the points have another shape, or are not float64.
+        """
+        if points.shape != self.flow_points.shape or points.dtype != torch.float64:
+            raise ValueError(
+                f"points are {points.dtype} of shape {tuple(points.shape)}: give float64 points "
+                f"of shape {self.flow_points.shape}"
+            )
+        differences = points.detach().cpu().numpy() - self.flow_points
+        lower = [
+            distance_below(norm_below(row) * (1 - 2.0**-50), Upper(error))
+            for row, error in zip(differences, self.flow_error.tolist(), strict=True)
+        ]
+        upper = [
+            float(norm(row) * (1 + 2.0**-50) + error)
+            for row, error in zip(differences, self.flow_error.tolist(), strict=True)
+        ]
+        return np.array(lower), np.array(upper)
+
+
+def enclose(
+    objective: FullyConnected,
+    start: Tensor,
+    *,
+    step_size: float | str | Fraction,
+    iterations: int,
+    keep: Sequence[int] = (),
+    settings: Settings | None = None,
+    widest: float = 0.1,
+    progress: Callable[[int], object] = lambda iteration: None,
+) -> Enclosure:
+    """Return intervals that are proved to contain ‖θ_k − θ(kη)‖, k = 0 … K.
+
+    Parameters
+    ----------
+    objective
+        A linear fully connected network (any depth from 2, any widths, cross-entropy or half the
+        squared error) over float64 data. The float64 numbers are the data, exactly.
+    start
+        θ_0 = θ(0), float64, shape ``(d,)``.
+    step_size
+        η. A float stands for the decimal number that it prints as: 0.001 is exactly 1/1000.
+    iterations
+        K; the flow is enclosed up to t = Kη.
+    keep
+        Iterates k at which to return points of the flow, with their radius.
+    settings
+        How finely the flow is followed.
+    widest
+        Refuse a result whose interval for max_k ‖θ_k − θ(kη)‖ is wider than this part of it.
+    progress
+        Called with k after each cell.
+
+    Raises
+    ------
+    ValueError
+        If the network is not linear, has one layer, data, start or arguments are unfit.
+    NotVerifiedError
+        If something cannot be proved: which, at which t or k, and what would help.
+    """
+    checks.whole(1, iterations=iterations)
+    checks.positive(widest=widest)
+    eta = _exact(step_size)
+    kept = _checked_iterates(keep, iterations)
+    network = from_objective(objective)
+    weights = network.weights(checked_start(objective, start))
+    run = _Run(network, weights, eta, iterations, set(kept))
+    try:
+        with np.errstate(all="ignore"):  # what overflows is caught by the bounds, which say so
+            for cell in tube(network, weights, iterations * eta, settings or Settings()):
+                run.through(cell)
+                progress(run.descent.iteration)
+    except OverflowError as cause:
+        raise NotVerifiedError(
+            f"iteration {run.descent.iteration}, t = "
+            f"{float(run.descent.iteration * eta):.6g}: {cause}. GD or the flow seems to leave "
+            "what float64 can hold; try a smaller step size or another start"
+        ) from cause
+    return run.result(kept, digest(start.detach().cpu().numpy()), widest)
+
+
+def _exact(step_size: float | str | Fraction) -> Fraction:
+    """Return η as a fraction; a float is read as the decimal that it prints as."""
+    eta = Fraction(repr(float(step_size)) if isinstance(step_size, float) else step_size)
+    checks.positive(step_size=float(eta))
+    return eta
+
+
+def _checked_iterates(keep: Sequence[int], iterations: int) -> tuple[int, ...]:
+    checks.whole(0, **{f"keep[{i}]": k for i, k in enumerate(keep)})
+    if any(k > iterations for k in keep):
+        raise ValueError(f"keep has {max(keep)}: iterates go up to {iterations}")
+    return tuple(sorted(set(keep)))
+
+
+class _Run:
+    """Takes GD through the cells, and gathers what they give."""
+
+    def __init__(
+        self,
+        network: LinearNetwork,
+        weights: list[np.ndarray],
+        step_size: Fraction,
+        iterations: int,
+        keep: set[int],
+    ) -> None:
+        self.network = network
+        self.iterations = iterations
+        self.keep = keep
+        self.descent = Descent(network, weights, step_size)
+        self.finished = False
+        self.end = Fraction(0)
+        self.cells: list[tuple[float, ...]] = []  # end, rates, exponent, defect, radius
+        self.bounds = np.full((4, iterations + 1), np.nan)  # lower, upper, flow, descent
+        self.flow_points: dict[int, np.ndarray] = {}
+        self.flow_errors: dict[int, float] = {}
+        self.largest_curvature = 0.0
+
+    def through(self, cell: Cell) -> None:
+        """Compare and take all iterates with t_i < kη ≤ t_i + h, and k = 0 in the first cell."""
+        numbers = (cell.end, *cell.rates, cell.exponent, cell.defect, cell.radius)
+        self.cells.append(tuple(float(number) for number in numbers))
+        self.end = cell.end
+        last = min(self.iterations, math.floor(cell.end / self.descent.exact_step))
+        reach = self._first_reach(cell)
+        ball = None
+        while not self.finished and self.descent.iteration <= last:
+            ball = ball or self.descent.ball(cell, reach)
+            try:
+                found = self.descent.compare(cell, ball)
+            except OutOfReachError:
+                reach, ball = reach * 2, None  # until the step size is past what can be proved
+                continue
+            self._record(cell, ball, found)
+            if self.descent.iteration == self.iterations:
+                self.finished = True
+            else:
+                self.descent.step(cell, ball, found.flow)
+
+    def _first_reach(self, cell: Cell) -> Upper:
+        """Return a radius to begin with: twice the last distance, and part of a step."""
+        known = self.bounds[1][: self.descent.iteration]
+        travel = length_of(part.frobenius for part in cell.models.gradient())
+        last = Upper(known[-1].item() if len(known) else 0.0)
+        return last * 2 + travel * self.descent.step_bound / 8
+
+    def _record(self, cell: Cell, ball: Ball, found: Iterate) -> None:
+        k = self.descent.iteration
+        self.bounds[:, k] = found.lower, found.upper, cell.radius, self.descent.radius
+        self.largest_curvature = max(self.largest_curvature, float(ball.largest_curvature))
+        if k in self.keep:
+            self.flow_points[k] = np.concatenate([part.ravel() for part in found.flow])
+            self.flow_errors[k] = float(cell.radius + ball.value_error)
+
+    def result(self, kept: tuple[int, ...], start_hash: str, widest: float) -> Enclosure:
+        """Return the enclosure, if all of it is there and narrow enough."""
+        lower, upper, flow, descent = self.bounds
+        ended = self.iterations * self.descent.exact_step <= self.end
+        if not (self.finished and ended and np.isfinite(self.bounds).all()):
+            raise NotVerifiedError("the enclosure does not cover every iterate")
+        if upper.max() - lower.max() > widest * upper.max():
+            raise NotVerifiedError(
+                f"max ‖θ_k − θ(kη)‖ lies between {lower.max():.3g} and {upper.max():.3g} (k = "
+                f"{int(upper.argmax())}): wider than {widest:g} of it. Fewer iterations, or a "
+                "smaller `defect` in the settings, would help"
+            )
+        ends, first, rates, exponents, defects, radii = np.array(self.cells).T
+        dimension = sum(weight.size for weight in self.descent.weights)
+        return Enclosure(
+            step_size=self.descent.exact_step,
+            lower=lower,
+            upper=upper,
+            flow_radius=flow,
+            descent_radius=descent,
+            node_times=np.concatenate([[0.0], ends]),
+            node_rates=np.concatenate([first[:1], rates]),
+            exponents=exponents,
+            defects=defects,
+            radii=radii,
+            largest_curvature=self.largest_curvature,
+            iterates=kept,
+            flow_points=np.array([self.flow_points[k] for k in kept]).reshape(-1, dimension),
+            flow_error=np.array([self.flow_errors[k] for k in kept]),
+            provenance={**self.network.hashes(), "start": start_hash, **versions()},
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computed, and NumPy's BLAS."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "machine": platform.machine(),
+    }
