@@ -139,7 +139,36 @@ def test_on_a_phone_by_touch_and_on_a_dark_page(open_page):
     colours = page.locator(".gfgd-live").evaluate(
         "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
     )
-    assert colours == ["rgb(34, 34, 34)", "rgb(255, 255, 255)"]
+    assert colours == ["rgb(31, 35, 40)", "rgb(255, 255, 255)"]  # a page without a theme
+
+
+@pytest.mark.browser
+def test_a_finger_on_the_ring_drags_it_and_elsewhere_scrolls_the_page(open_page):
+    filler = "<div style='height: 3000px'></div>"
+    page = open_page(
+        picture() + filler, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
+    session = page.context.new_cdp_session(page)
+
+    def swipe(x, y, across, down, count=12):
+        def send(kind, points):
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        send("touchStart", [{"x": x, "y": y}])
+        for i in range(1, count + 1):
+            send("touchMove", [{"x": x + across * i / count, "y": y + down * i / count}])
+        send("touchEnd", [])
+
+    box = page.locator(".handle .ring").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    width = page.locator(".gfgd-live svg").bounding_box()["width"]
+    swipe(x, y, -100, 60)
+    moved = result(page)["start"][0] - 1.5
+    # The bowl is 4 wide and the drawing 400 of 432 units.
+    assert moved == pytest.approx(-100 * 4 / (width * 400 / 432), abs=0.06)
+    assert page.evaluate("scrollY") == 0
+    swipe(60, 700, 0, -200)
+    page.wait_for_function("scrollY > 50")
 
 
 @pytest.mark.browser

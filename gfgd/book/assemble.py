@@ -12,6 +12,8 @@ import nbformat
 from gfgd.book.citation import cite_this
 from gfgd.book.contents import documents, title
 from gfgd.book.downloads import configuration
+from gfgd.book.first_screen import arranged
+from gfgd.book.front_page import chapters_list, filled, hero
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
@@ -21,17 +23,25 @@ from gfgd.book.runs import Run
 SETTINGS = ("_toc.yml", "references.bib")
 
 
-def assemble(root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[Gathered]) -> None:
+def assemble(
+    root: Path,
+    source: Path,
+    runs: Iterable[Run],
+    gathered: Iterable[Gathered],
+    *,
+    complete: bool = True,
+) -> None:
     """Make the source tree hold exactly what the book consists of.
 
-    Every page of the table of contents must be there: see `contents.absent_pages`.
+    Every page of the table of contents must be there: see `contents.absent_pages`. A book is
+    `complete` if it runs with the chapters' own parameters and data.
     """
     runs, gathered = list(runs), list(gathered)
     files = {name: (root / name).read_bytes() for name in SETTINGS}
     files |= _static(root)
-    files |= _generated(root, runs, gathered)
+    files |= _generated(root, runs, gathered, complete)
     executed = {run.chapter.relative_to(root).as_posix(): run.executed for run in runs}
-    files |= {name: with_pictures(path) for name, path in executed.items()}
+    files |= {name: _chapter(path) for name, path in executed.items()}
     for document in documents(root):
         files |= _page(root, document, files)
     _mirror(source, files)
@@ -39,12 +49,21 @@ def assemble(root: Path, source: Path, runs: Iterable[Run], gathered: Iterable[G
         copy_mathjax(source / "_extra" / "mathjax")
 
 
+def _chapter(executed: Path) -> bytes:
+    """Return the notebook of a chapter's page."""
+    notebook = nbformat.read(executed, as_version=4)
+    page = arranged(notebook, int(executed.stem.partition("_")[0]))
+    return nbformat.writes(with_pictures(page, executed.stem)).encode()
+
+
 def _static(root: Path) -> dict[str, bytes]:
     paths = (path for path in (root / "_static").rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
-def _generated(root: Path, runs: list[Run], gathered: list[Gathered]) -> dict[str, bytes]:
+def _generated(
+    root: Path, runs: list[Run], gathered: list[Gathered], complete: bool
+) -> dict[str, bytes]:
     chapters = {
         run.chapter.relative_to(root).with_suffix("").as_posix(): (
             title(nbformat.read(run.chapter, as_version=4)),
@@ -53,9 +72,14 @@ def _generated(root: Path, runs: list[Run], gathered: list[Gathered]) -> dict[st
         for run in runs
     }
     claims = json.dumps([entry.to_json() for entry in gathered], indent=1, ensure_ascii=False)
+    executed = {path: run.executed for path, run in zip(chapters, runs, strict=True)}
+    index = (root / "index.md").read_text(encoding="utf-8")
     pages = {
         "_config.yml": configuration(root),
         "_generated/cite.md": cite_this(root),
+        "_generated/hero.md": hero(),
+        "_generated/chapters.md": chapters_list(executed),
+        "index.md": filled(index, gathered, complete=complete),
         "what_holds.md": what_holds(gathered),
         "parameters.md": parameters_page(chapters),
         "_extra/claims.json": claims + "\n",

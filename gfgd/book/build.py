@@ -81,7 +81,7 @@ def build_book(
         runs = run_chapters(tasks, root=root, jobs=jobs, say=say)
         gathered = gather(root, runs, preset or DEFAULT_PRESET)
         source = root / "_build" / "source"
-        assemble(root, source, runs, gathered)
+        assemble(root, source, runs, gathered, complete=not preset and not dataset)
         _write_claims(root, gathered)
         html = root / "_build" / "html"
         built = build_html(

@@ -51,9 +51,14 @@ def gradient_paths(
 
 
 def gradient_paths_html(
-    *, landscape: str, start: Sequence[float], step_size: float, horizon: float
+    *,
+    landscape: str,
+    start: Sequence[float],
+    step_size: float,
+    horizon: float,
+    name: str | None = None,
 ) -> str:
-    """Return the HTML that `gradient_paths` shows."""
+    """Return the HTML that `gradient_paths` shows; `name` is its id, by default a new one."""
     checks.one_of(LANDSCAPES, landscape=landscape)
     checks.positive(step_size=step_size, horizon=horizon)
     settings = {
@@ -66,9 +71,10 @@ def gradient_paths_html(
         "step_size": step_size,
         "horizon": horizon,
     }
-    name = f"gfgd-live-{next(_numbers)}"
+    name = name or f"gfgd-live-{next(_numbers)}"
     return (
-        f'<div class="gfgd-live" id="{name}">This picture needs JavaScript.</div>\n'
+        '<div class="gfgd-live-frame" style="container: gfgd-live / inline-size">'
+        f'<div class="gfgd-live" id="{name}">This picture needs JavaScript.</div></div>\n'
         f"<script>{_script('live_gradient_paths.js')}\n"
         f'gfgdGradientPaths(document.getElementById("{name}"), {_json(settings)});</script>'
     )
@@ -97,7 +103,7 @@ def animation(frames: Sequence[Figure], *, alt: str, interval: int = 300, dpi: i
     name = f"gfgd-animation-{next(_numbers)}"
     html = (
         f'<div class="gfgd-animation" id="{name}" style="background: #fff; color: #222; '
-        'color-scheme: light; max-width: 40rem; padding: 0.5em">'
+        'color-scheme: light; max-width: 47.5rem; padding: 0.5em">'
         f'<img class="dark-light" src="{uris[-1]}" alt="{escape(alt)}" '
         'style="width: 100%; height: auto">'
         '<div class="controls" hidden style="text-align: center">'

@@ -6,7 +6,7 @@
 (() => {
   "use strict";
 
-  // Values and gradients: those of gfgd.landscapes; tests/test_live_picture.py compares them.
+  // Values and gradients: those of gfgd.problems.landscapes; tests/test_live_picture.py compares them.
   const ripple = (a, w) => ({
     value: (x, y) => (x * x + y * y) / 2 + (a / (w * w)) * (2 - Math.cos(w * x) - Math.cos(w * y)),
     gradient: (x, y) => [x + (a / w) * Math.sin(w * x), y + (a / w) * Math.sin(w * y)],
@@ -140,20 +140,25 @@
   }
 
   const STYLE = `
-    .gfgd-live { background: #fff; color: #222; color-scheme: light; padding: 0.8em;
-      border: 1px solid #bbb; border-radius: 4px; max-width: 34rem; box-sizing: border-box; }
-    .gfgd-live svg { display: block; width: 100%; height: auto; user-select: none; }
+    .gfgd-live { --flow: var(--gfgd-flow, #0069a8); --descent: var(--gfgd-descent, #bf4a00);
+      --ink: var(--gfgd-ink, #1f2328); --muted: var(--gfgd-muted, #59636e);
+      --contour: var(--gfgd-contour, #a8b4c0); --paper: var(--gfgd-paper, #fff);
+      background: var(--paper); color: var(--ink); box-sizing: border-box; display: grid;
+      gap: 0.4rem 1.4rem; align-items: start; }
+    @container gfgd-live (width > 40rem) { .gfgd-live { grid-template-columns: 25rem 1fr; } }
+    .gfgd-live svg { display: block; width: 100%; max-width: 25rem; height: auto;
+      user-select: none; }
     .gfgd-live label { display: flex; flex-wrap: wrap; gap: 0.2em 0.6em; align-items: center;
       margin: 0.3em 0; }
     .gfgd-live label > span { flex: 0 0 6em; }
     .gfgd-live select, .gfgd-live input { flex: 1 1 4em; min-width: 0; min-height: 1.9em;
-      font: inherit; color: #222; background: #fff; }
+      font: inherit; color: inherit; background: var(--paper); }
     .gfgd-live output { flex: 0 0 3em; text-align: right; }
     .gfgd-live table { border-collapse: collapse; margin: 0.5em 0; width: 100%; }
-    .gfgd-live th, .gfgd-live td { text-align: left; padding: 0.1em 0.5em 0.1em 0; color: #222;
-      font-variant-numeric: tabular-nums; background: #fff; border: 0; }
-    .gfgd-live .handle { cursor: grab; touch-action: none; outline: none; }
-    .gfgd-live .handle:focus-visible .ring { stroke: #000; stroke-width: 3; }
+    .gfgd-live th, .gfgd-live td { text-align: left; padding: 0.1em 0.5em 0.1em 0;
+      color: inherit; font-variant-numeric: tabular-nums; background: none; border: 0; }
+    .gfgd-live .handle { cursor: grab; outline: none; }
+    .gfgd-live .handle:focus-visible .ring { stroke: var(--ink); stroke-width: 4; }
     .gfgd-live p { margin: 0.4em 0 0; }`;
 
   const ticks = (low, high) =>
@@ -163,23 +168,23 @@
     <svg viewBox="-24 -6 ${SIZE + 32} ${SIZE + 28}" role="group"
       aria-label="Contours of the landscape with the paths of gradient descent and gradient flow">
       <clipPath id="${id}-clip"><rect width="${SIZE}" height="${SIZE}"/></clipPath>
-      <rect width="${SIZE}" height="${SIZE}" fill="#fff" stroke="#999"/>
-      <g class="ticks" font-size="12" fill="#444"></g>
+      <rect width="${SIZE}" height="${SIZE}" fill="var(--paper)" stroke="var(--contour)"/>
+      <g class="ticks" font-size="12" fill="var(--muted)"></g>
       <g clip-path="url(#${id}-clip)" fill="none">
-        <path class="contours" stroke="#a8b4c0" stroke-width="0.8"/>
-        <polyline class="gf" stroke="#0072B2" stroke-width="3.5"/>
-        <polyline class="gd" stroke="#D55E00" stroke-width="1.8" stroke-dasharray="5 3"/>
-        <path class="iterates" stroke="#D55E00" stroke-width="7" stroke-linecap="round"/>
+        <path class="contours" stroke="var(--contour)" stroke-width="0.8"/>
+        <polyline class="gf" stroke="var(--flow)" stroke-width="3.5"/>
+        <polyline class="gd" stroke="var(--descent)" stroke-width="1.8"/>
+        <path class="iterates" stroke="var(--descent)" stroke-width="7" stroke-linecap="round"/>
       </g>
       <g class="handle" tabindex="0" role="slider" aria-label="Start: arrow keys move it, with
         shift ten times as far" aria-valuemin="0" aria-valuemax="1" aria-valuenow="0">
         <circle r="24" fill="transparent"/>
-        <circle class="ring" r="9" fill="#fff" stroke="#222" stroke-width="2"/>
-        <circle r="3" fill="#222"/>
+        <circle class="ring" r="9" fill="var(--paper)" stroke="var(--ink)" stroke-width="2"/>
+        <circle r="3" fill="var(--ink)"/>
       </g>
     </svg>
-    <p aria-hidden="true"><span style="color: #0072B2">━━</span> gradient flow
-      <span style="color: #C04F00">╍●╍</span> gradient descent <span>◉</span> start: drag it</p>
+    <div><p aria-hidden="true"><b style="color: var(--flow)">━━ gradient flow</b>
+      <b style="color: var(--descent)">─●─ gradient descent</b> ◉ start: drag it</p>
     <label><span>Landscape</span><select class="landscape">${Object.entries(settings.landscapes)
       .map(([name, { title }]) => `<option value="${name}">${title}</option>`)
       .join("")}</select></label>
@@ -193,7 +198,7 @@
       <tbody><tr><th scope="row">GD</th><td class="gd-end"></td><td class="gd-loss"></td></tr>
       <tr><th scope="row">GF</th><td class="gf-end"></td><td class="gf-loss"></td></tr></tbody>
     </table>
-    <p class="message" role="status"></p>`;
+    <p class="message" role="status"></p></div>`;
 
   const short = (v) => (Math.abs(v) < 1e5 ? v.toFixed(4) : v.toExponential(2)).replace("-", "−");
   const round = (v) => Math.round(v * 100) / 100;
@@ -312,6 +317,8 @@
       move([x0 + ((x1 - x0) * at.x) / SIZE, y0 + ((y1 - y0) * (SIZE - at.y)) / SIZE]);
     };
 
+    // A touch on the ring drags it. `touch-action` has no effect on an SVG's children.
+    handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     handle.addEventListener("pointerdown", (event) => {
       handle.setPointerCapture(event.pointerId);
       handle.focus({ preventScroll: true });

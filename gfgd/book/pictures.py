@@ -8,7 +8,6 @@ fits the page.
 import json
 import re
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -28,16 +27,15 @@ VARIABLES = {colour: f"var(--gfgd-{role})" for role, colour in ROLES.items()} | 
 _COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
 
 
-def with_pictures(path: Path) -> bytes:
-    """Return an executed notebook with its figures as HTML.
+def with_pictures(notebook: nbformat.NotebookNode, stem: str) -> nbformat.NotebookNode:
+    """Return an executed chapter, of that file name, with its figures as HTML.
 
     Raises
     ------
     BookError
         If a figure has no alt text.
     """
-    notebook = nbformat.read(path, as_version=4)
-    number = path.stem.partition("_")[0].lstrip("0")
+    number = stem.partition("_")[0].lstrip("0")
     count = 0
     for place, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
@@ -48,12 +46,12 @@ def with_pictures(path: Path) -> bytes:
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
             if not alt:
                 raise BookError(
-                    f"{path.stem}: cell {place}: its figure has no alt text; set it in the cell's "
+                    f"{stem}: cell {place}: its figure has no alt text; set it in the cell's "
                     'metadata: "mystnb": {"image": {"alt": "…"}}'
                 )
             html = figure_html(data, alt=alt, number=f"{number}.{count}")
             output["data"] = nbformat.from_dict({"text/html": html, "text/plain": alt})
-    return nbformat.writes(notebook).encode()
+    return notebook
 
 
 def figure_html(data: Any, *, alt: str, number: str) -> str:

@@ -33,21 +33,20 @@ def test_ids_are_a_figures_own(bundle):
     assert all(f"#{name}" in second for name in found[1] if "clip" in name)
 
 
-def notebook(path, bundle, metadata):
+def notebook(bundle, metadata):
     cell = nbformat.v4.new_code_cell("figure", metadata=metadata)
     cell.outputs = [nbformat.v4.new_output("display_data", data=bundle)]
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    return path
+    return nbformat.v4.new_notebook(cells=[cell])
 
 
-def test_in_a_notebook_figures_become_html_with_numbers(tmp_path, bundle):
+def test_in_a_notebook_figures_become_html_with_numbers(bundle):
     metadata = {"mystnb": {"image": {"alt": "Two lines."}}}
-    made = with_pictures(notebook(tmp_path / "07_a.ipynb", bundle, metadata))
-    (output,) = nbformat.reads(made.decode(), 4).cells[0].outputs
+    made = with_pictures(notebook(bundle, metadata), "07_a")
+    (output,) = made.cells[0].outputs
     assert set(output.data) == {"text/html", "text/plain"}
     assert "Figure 7.1. " in output.data["text/html"]
 
 
-def test_a_figure_without_alt_text_is_refused(tmp_path, bundle):
+def test_a_figure_without_alt_text_is_refused(bundle):
     with pytest.raises(BookError, match="07_a: cell 0: its figure has no alt text"):
-        with_pictures(notebook(tmp_path / "07_a.ipynb", bundle, {}))
+        with_pictures(notebook(bundle, {}), "07_a")

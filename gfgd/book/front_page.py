@@ -1,0 +1,85 @@
+"""What the front page takes from the run: the live picture, numbers of claims, the chapters."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from gfgd.book.contents import BookError, title
+from gfgd.book.first_screen import ANSWER
+from gfgd.book.live import gradient_paths_html
+from gfgd.book.pages import Gathered
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_CLAIM = re.compile(r"\[\[claim:([a-z0-9-]+)\|([^\]]*)\]\]")
+
+
+def hero() -> str:
+    """Return the live picture that opens the book."""
+    html = gradient_paths_html(
+        landscape="valley", start=(-1.0, 2.0), step_size=0.07, horizon=4.5, name="gfgd-hero"
+    )
+    return f"```{{raw}} html\n{html}\n```\n"
+
+
+def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:
+    """Return a page with ``[[claim:NAME|FORMAT]]`` replaced by what the claim measured.
+
+    In a book that is not `complete`, one of other data or of a preset, a claim may be absent: a
+    dash stands for it.
+
+    Raises
+    ------
+    BookError
+        If there is no such claim, or it does not hold.
+    """
+    claims = {entry.claim.name: entry.claim for entry in gathered}
+
+    def number(found: re.Match[str]) -> str:
+        name, form = found.groups()
+        if name in claims and claims[name].holds:
+            return written(claims[name].measured, form)
+        if complete:
+            raise BookError(f"the front page quotes {name!r}, a claim that was not shown to hold")
+        return "–"
+
+    return _CLAIM.sub(number, text)
+
+
+def written(value: float, form: str) -> str:
+    """Return a number in a format of Python's, its powers of ten as a reader writes them."""
+    mantissa, letter, exponent = f"{value:{form}}".partition("e")
+    shown = mantissa.replace("-", "−")
+    if letter:
+        shown += "·10" + str(int(exponent)).translate(_RAISED)
+    return shown
+
+
+def chapters_list(executed: Mapping[str, Path]) -> str:
+    """Return the list of chapters, each with its answer, or else its question.
+
+    `executed` maps a chapter's path without suffix to its executed notebook.
+    """
+    lines = ["```{rst-class} gfgd-chapters", "```", ""]
+    for document, path in executed.items():
+        notebook = nbformat.read(path, as_version=4)
+        number = path.stem.partition("_")[0].lstrip("0")
+        lines.append(f"- {number}\\. {{doc}}`{title(notebook)} </{document}>`. {_answer(notebook)}")
+    return "\n".join(lines) + "\n"
+
+
+def _answer(notebook: NotebookNode) -> str:
+    """Return the chapter's answer from its run, without the word, or else its question."""
+    for cell in notebook.cells:
+        if ANSWER in cell.metadata.get("tags", []):
+            texts = [output.get("data", {}).get("text/markdown", "") for output in cell.outputs]
+            return _line("".join(map("".join, texts)), "Answer")
+    paragraphs = notebook.cells[0].source.split("\n\n")
+    question = next((p for p in paragraphs if p.startswith("**Question")), "")
+    return _line(question.partition("Slide:")[0], "Question")
+
+
+def _line(text: str, word: str) -> str:
+    return " ".join(text.replace(f"**{word}.**", "").split())

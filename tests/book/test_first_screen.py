@@ -1,0 +1,77 @@
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from gfgd.book.claims import MIME_TYPE, Claim
+from gfgd.book.execute import PROVENANCE_TAG
+from gfgd.book.first_screen import arranged
+
+FOUND = "- First finding,\n  at length.\n- Second.\n- Third.\n- Fourth."
+
+
+def code(source, *tags, **data):
+    cell = new_code_cell(source, metadata={"tags": list(tags)})
+    cell.outputs = [new_output("display_data", data=data)] if data else []
+    return cell
+
+
+@pytest.fixture
+def page():
+    claim = Claim("a-claim", "s", 1.0, below=2.0, kind="theorem").to_json()
+    cells = [
+        new_markdown_cell("# Title\n\n**Question.** Why?\nSlide: *S*.\n\nIntroduction.\n\nMore."),
+        code("import gfgd", "hide-input"),
+        new_markdown_cell("## Parameters\n\nChange them."),
+        code("seed: int = 1", "parameters"),
+        code("checks", "check-parameters"),
+        new_markdown_cell("## Section\n\nSee {doc}`/chapters/03_c` and {doc}`/chapters/09_z`."),
+        code("compute"),
+        code("figure", "hide-input", "first-screen"),
+        code("claim", **{MIME_TYPE: claim}),
+        new_markdown_cell("## What was found"),
+        code("found", **{"text/markdown": FOUND}),
+        code("report", "answer"),
+        new_markdown_cell("## Exercises"),
+        new_markdown_cell("## How this page was made", metadata={"tags": [PROVENANCE_TAG]}),
+    ]
+    return arranged(new_notebook(cells=cells), 5)
+
+
+def test_the_answer_and_the_picture_come_first_and_the_plumbing_last(page):
+    sources = [cell.source.splitlines()[0] for cell in page.cells]
+    assert sources == [
+        "# Title",
+        "report",
+        "figure",
+        ":::{admonition} In short",
+        "Introduction.",
+        "## Section",
+        "compute",
+        "*The figure at the head of this page belongs here.*",
+        "claim",
+        "## What was found",
+        "found",
+        "## Exercises",
+        "## Parameters",
+        "import gfgd",
+        "seed: int = 1",
+        "checks",
+        "## How this page was made",
+    ]
+    assert page.cells[0].source.endswith("Slide: *S*.")
+    nbformat.validate(page)
+
+
+def test_the_box_has_findings_claims_minutes_and_what_it_builds_on(page):
+    box = page.cells[3].source
+    assert "- First finding,\n  at length.\n- Second.\n- Third.\n\n" in box
+    assert "Fourth" not in box
+    assert "1 min to read · claims: 1 theorem · builds on chapter {doc}`3 </chapters/03_c>`" in box
+
+
+def test_a_chapter_without_tags_and_sections_stays_whole():
+    made = arranged(new_notebook(cells=[new_markdown_cell("# Only a title")]), 1)
+    assert [cell.source.splitlines()[0] for cell in made.cells] == [
+        "# Only a title",
+        ":::{admonition} In short",
+    ]

@@ -1,0 +1,53 @@
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from gfgd.book.claims import Claim
+from gfgd.book.contents import BookError
+from gfgd.book.front_page import chapters_list, filled, hero, written
+from gfgd.book.pages import Gathered
+
+
+def gathered(measured, below=1.0):
+    claim = Claim("a-claim", "s", measured, below=below)
+    return [Gathered(claim, "chapters/01_a", "A", "default", None)]
+
+
+def test_numbers_come_from_the_claims():
+    text = "It is [[claim:a-claim|.3g]], or [[claim:a-claim|.1e]]."
+    assert filled(text, gathered(0.01234), complete=True) == "It is 0.0123, or 1.2·10⁻²."
+
+
+@pytest.mark.parametrize("claims", [[], gathered(2.0)])
+def test_what_was_not_shown_is_not_quoted(claims):
+    with pytest.raises(BookError, match="'a-claim'"):
+        filled("[[claim:a-claim|g]]", claims, complete=True)
+    assert filled("[[claim:a-claim|g]]", claims, complete=False) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [(-3.0, ".1f", "−3.0"), (61000, ",.0f", "61,000"), (1e-7, ".2g", "1·10⁻⁷")],
+)
+def test_numbers_as_a_reader_writes_them(value, form, text):
+    assert written(value, form) == text
+
+
+def test_chapters_have_their_answer_or_else_their_question(tmp_path):
+    opening = new_markdown_cell("# A title\n\n**Question.** Is it\nso? Slide: *S*.\n\nText.")
+    answer = new_code_cell("report(...)", metadata={"tags": ["answer"]})
+    answer.outputs = [
+        new_output("display_data", data={"text/markdown": "**Answer.** Yes, by 0.5."})
+    ]
+    nbformat.write(new_notebook(cells=[opening]), tmp_path / "01_a.ipynb")
+    nbformat.write(new_notebook(cells=[opening, answer]), tmp_path / "02_b.ipynb")
+    paths = {f"chapters/{stem}": tmp_path / f"{stem}.ipynb" for stem in ("01_a", "02_b")}
+    lines = chapters_list(paths).splitlines()
+    assert lines[-2:] == [
+        "- 1\\. {doc}`A title </chapters/01_a>`. Is it so?",
+        "- 2\\. {doc}`A title </chapters/02_b>`. Yes, by 0.5.",
+    ]
+
+
+def test_the_picture_that_opens_the_book_asks_no_other_host():
+    assert "gfgd-live" in hero() and "http" not in hero()
