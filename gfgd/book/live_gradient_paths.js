@@ -153,6 +153,8 @@
     .gfgd-live label > span { flex: 0 0 6em; }
     .gfgd-live select, .gfgd-live input { flex: 1 1 4em; min-width: 0; min-height: 1.9em;
       font: inherit; color: inherit; background: var(--paper); }
+    .gfgd-live select, .gfgd-live input[type="number"] { border: 1px solid var(--muted);
+      border-radius: 3px; padding: 0 0.3em; }
     .gfgd-live output { flex: 0 0 3em; text-align: right; }
     .gfgd-live table { border-collapse: collapse; margin: 0.5em 0; width: 100%; }
     .gfgd-live th, .gfgd-live td { text-align: left; padding: 0.1em 0.5em 0.1em 0;

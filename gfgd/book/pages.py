@@ -10,6 +10,9 @@ from typing import Any
 from gfgd.book.claims import KINDS, MEANINGS, Claim
 from gfgd.book.parameters import Parameter
 
+#: The heading of claims that no slide makes.
+BEYOND = "Beyond the slides"
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -58,10 +61,11 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
     ]
     if failed:
         page += ["", "## What does not hold", "", *_claims_list(failed)]
+    page += ["", *_filter(entries)]
     slides = list(dict.fromkeys(entry.claim.slide for entry in entries))
     entries.sort(key=lambda entry: slides.index(entry.claim.slide))
     for slide, of_slide in groupby(entries, key=lambda entry: entry.claim.slide):
-        page += ["", f"## {slide or 'Beyond the slides'}"]
+        page += ["", f"## {slide or BEYOND}"]
         for heading, rows in groupby(of_slide, key=_chapter_heading):
             page += ["", heading, "", *_claims_list(rows)]
     return "\n".join(page) + "\n"
@@ -75,6 +79,23 @@ def _totals(entries: list[Gathered]) -> str:
         f"**{len(entries)} claims: {held} hold, {len(entries) - held} do not;** "
         f"{kinds}. Checked when this book was built."
     )
+
+
+def _filter(entries: list[Gathered]) -> list[str]:
+    """Return fields that leave some claims on the page; ``_static/filter_claims.js`` heeds them."""
+    choices = {
+        "kind": [kind for kind in KINDS if any(entry.claim.kind == kind for entry in entries)],
+        "chapter": list(dict.fromkeys(_number(entry.chapter) for entry in entries)),
+        "slide": list(dict.fromkeys(entry.claim.slide or BEYOND for entry in entries)),
+    }
+    fields = []
+    for name, values in choices.items():
+        options = "".join(f"<option>{escape(value)}</option>" for value in values)
+        fields.append(
+            f'<label>{name} <select data-filter="{name}"><option value="">all</option>'
+            f"{options}</select></label>"
+        )
+    return ['<p class="gfgd-filter" hidden>Show', *fields, "<output></output></p>"]
 
 
 def _number(chapter: str) -> str:
@@ -98,7 +119,8 @@ def _item(entry: Gathered) -> str:
     about.append(f"chapter {_number(entry.chapter)}")
     link = f'<a href="{entry.chapter}.html#claim-{claim.name}">{claim.name}</a>'
     return (
-        f'<li class="{kind}"><strong>{mark} {claim.verdict}</strong>'
+        f'<li class="{kind}" data-kind="{claim.kind}" data-chapter="{_number(entry.chapter)}"'
+        f' data-slide="{escape(claim.slide or BEYOND)}"><strong>{mark} {claim.verdict}</strong>'
         f" <span>{escape(claim.statement)}</span>"
         f" <span>measured <b>{claim.measured:.4g}</b>, "
         f'to be <span class="gfgd-criterion">{claim.criterion}</span></span>'

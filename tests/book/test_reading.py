@@ -145,3 +145,22 @@ def test_colours_follow_the_system_and_the_readers_choice(open_page):
         page.get_by_role("button", name="Color mode").click()
         modes.add(page.evaluate("document.documentElement.dataset.mode"))
     assert modes == {"light", "dark", "auto"}
+
+
+def test_claims_can_be_filtered(open_page):
+    page = open_page(HTML / "what_holds.html")
+    shown = page.locator("ul.gfgd-claims > li:visible")
+    everything = shown.count()
+    page.get_by_label("kind").select_option("theorem")
+    theorems = shown.count()
+    assert 0 < theorems < everything
+    assert page.locator(".gfgd-filter output").input_value() == f"{theorems} of {everything}"
+    assert set(shown.evaluate_all("all => all.map(one => one.dataset.kind)")) == {"theorem"}
+    page.get_by_label("chapter").select_option("1")
+    assert set(shown.evaluate_all("all => all.map(one => one.dataset.chapter)")) == {"1"}
+    # No heading stands above nothing.
+    for section in page.locator("main section section:visible").all():
+        assert section.locator("ul.gfgd-claims > li:visible").count()
+    page.get_by_label("kind").select_option("")
+    page.get_by_label("chapter").select_option("")
+    assert shown.count() == everything
