@@ -1,8 +1,26 @@
 """The pipeline that makes the book, apart from the mathematics.
 
-A chapter needs three names of it at most: ``from gfgd.book import claim, record, report``.
+A chapter needs three names of it at most: ``from gfgd.book import claim, record, report``. They
+are imported when they are asked for: they need IPython, and ``gfgd data`` does not.
 """
 
-from gfgd.book.claims import Claim, claim, record, report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gfgd.book.claims import Claim, claim, record, report
 
 __all__ = ["Claim", "claim", "record", "report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module("gfgd.book.claims"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{__name__}.{name} shows itself in a notebook and needs more packages: "
+            f"pip install 'gfgd[book]' ({error})",
+            name=error.name,
+        ) from error

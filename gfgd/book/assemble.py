@@ -5,9 +5,10 @@ Written file by file, and only where the contents differ, so that jupyter-book s
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nbformat
+from nbformat import NotebookNode
 
 from gfgd.book.citation import cite_this
 from gfgd.book.contents import documents, title
@@ -15,6 +16,7 @@ from gfgd.book.downloads import configuration
 from gfgd.book.first_screen import arranged
 from gfgd.book.front_page import chapters_list, filled, hero
 from gfgd.book.mathjax import copy_mathjax
+from gfgd.book.merge import with_fresh_prose
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
 from gfgd.book.pictures import with_pictures
@@ -39,9 +41,9 @@ def assemble(
     runs, gathered = list(runs), list(gathered)
     files = {name: (root / name).read_bytes() for name in SETTINGS}
     files |= _static(root)
-    files |= _generated(root, runs, gathered, complete)
-    executed = {run.chapter.relative_to(root).as_posix(): run.executed for run in runs}
-    files |= {name: _chapter(path) for name, path in executed.items()}
+    executed = {_document(root, run): _under_fresh_prose(run) for run in runs}
+    files |= _generated(root, runs, executed, gathered, complete)
+    files |= {f"{document}.ipynb": _page_of(document, executed[document]) for document in executed}
     for document in documents(root):
         files |= _page(root, document, files)
     _mirror(source, files)
@@ -49,11 +51,21 @@ def assemble(
         copy_mathjax(source / "_extra" / "mathjax")
 
 
-def _chapter(executed: Path) -> bytes:
+def _document(root: Path, run: Run) -> str:
+    """Return a chapter's path without suffix, as the table of contents has it."""
+    return run.chapter.relative_to(root).with_suffix("").as_posix()
+
+
+def _under_fresh_prose(run: Run) -> NotebookNode:
+    chapter, executed = (nbformat.read(path, as_version=4) for path in (run.chapter, run.executed))
+    return with_fresh_prose(chapter, executed)
+
+
+def _page_of(document: str, executed: NotebookNode) -> bytes:
     """Return the notebook of a chapter's page."""
-    notebook = nbformat.read(executed, as_version=4)
-    page = arranged(notebook, int(executed.stem.partition("_")[0]))
-    return nbformat.writes(with_pictures(page, executed.stem)).encode()
+    stem = PurePosixPath(document).name
+    page = arranged(executed, int(stem.partition("_")[0]))
+    return nbformat.writes(with_pictures(page, stem)).encode()
 
 
 def _static(root: Path) -> dict[str, bytes]:
@@ -62,17 +74,18 @@ def _static(root: Path) -> dict[str, bytes]:
 
 
 def _generated(
-    root: Path, runs: list[Run], gathered: list[Gathered], complete: bool
+    root: Path,
+    runs: list[Run],
+    executed: Mapping[str, NotebookNode],
+    gathered: list[Gathered],
+    complete: bool,
 ) -> dict[str, bytes]:
     chapters = {
-        run.chapter.relative_to(root).with_suffix("").as_posix(): (
-            title(nbformat.read(run.chapter, as_version=4)),
-            read_parameters(run.chapter).values(),
-        )
+        document: (title(executed[document]), read_parameters(run.chapter).values())
         for run in runs
+        if (document := _document(root, run))
     }
     claims = json.dumps([entry.to_json() for entry in gathered], indent=1, ensure_ascii=False)
-    executed = {path: run.executed for path, run in zip(chapters, runs, strict=True)}
     index = (root / "index.md").read_text(encoding="utf-8")
     pages = {
         "_config.yml": configuration(root),

@@ -10,8 +10,9 @@ from typing import Any
 import nbformat
 
 from gfgd.book.assemble import assemble
-from gfgd.book.contents import BookError, absent_pages, chapters, title
+from gfgd.book.contents import absent_pages, chapters, title
 from gfgd.book.downloads import add_downloads
+from gfgd.book.errors import BookError
 from gfgd.book.html import build_html
 from gfgd.book.locks import exclusive
 from gfgd.book.pages import Gathered, duplicates

@@ -5,17 +5,17 @@ hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard er
 """
 
 import argparse
+import io
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from gfgd.book.build import build_book, preset_path
-from gfgd.book.contents import BookError, UsageError, chapters, find_chapter, find_root
-from gfgd.book.execute import ChapterError, execute_chapter
-from gfgd.book.parameters import ParameterError, read_preset
-from gfgd.book.sweep import SweepError, cores, run_sweep
+from gfgd.book.ending import Ended, ending_cleanly
+from gfgd.book.errors import CommandError, UsageError
+from gfgd.book.machine import cores
+from gfgd.files import OutputError
 from gfgd.paper.archive import ArchiveError
 from gfgd.paper.long_runs import ARCHITECTURES, DTYPES, FLOWS, RATIOS, Plan, make_archive
 from gfgd.paper.starts import PAPER
@@ -24,16 +24,35 @@ from gfgd.problems.datasets import DatasetError, fetch_mnist
 #: Chapters that run at the same time by default, at most: memory is not likely to hold more.
 MOST_JOBS = 4
 
+# argparse takes -5 for a value, but -5e-1 and -inf for options; what follows this mark is a value.
+_MARK = "\0"
+_OTHER_NUMBER = re.compile(r"(?!-\d+$|-\d*\.\d+$)-(\.?\d|inf|nan)", re.IGNORECASE)
 
-def main(arguments: list[str] | None = None) -> int:
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # ✓ and η where it is not UTF-8
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args([_marked(text) for text in given])
     try:
-        return options.command(options)
-    except (ParameterError, UsageError) as error:
-        return _fail(error, 2)
-    except (ArchiveError, ChapterError, BookError, DatasetError, SweepError) as error:
+        with ending_cleanly():
+            return options.command(options)
+    except CommandError as error:
+        return _fail(error, error.exit_code)
+    except OutputError as error:
+        return _fail(error, UsageError.exit_code)
+    except (ArchiveError, DatasetError) as error:
         return _fail(error, 1)
+    except BrokenPipeError:  # whoever read the output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that was taken away
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    except Ended as signal:
+        return _fail(signal, signal.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
 
@@ -43,14 +62,23 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
+def _marked(text: str) -> str:
+    return f"{_MARK}{text}" if _OTHER_NUMBER.match(text) else text
+
+
+def _unmarked(text: str) -> str:
+    return text.removeprefix(_MARK)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gfgd", description=(__doc__ or "").split("\n\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = _command(commands, "run", _run, "run one chapter, with parameters of your own")
-    run.add_argument("chapter", help="a notebook, or the beginning of a chapter's name")
+    run = _command(commands, "run", _chapters, "run one chapter, with parameters of your own")
+    run.add_argument("chapter", help="a notebook, or a chapter's number, name or its beginning")
     run.add_argument(
         "-p",
         dest="parameters",
+        type=_unmarked,
         nargs=2,
         action="append",
         default=[],
@@ -59,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
-    book = _command(commands, "book", _book, "run what has changed and build the book")
+    book = _command(commands, "book", _chapters, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     book.add_argument(
         "--jobs",
-        type=int,
+        type=_count,
         default=min(cores(), MOST_JOBS),
         help="chapters that run at the same time: %(default)s",
     )
@@ -113,11 +141,12 @@ def _add_archive(commands) -> None:
 
 
 def _add_sweep(commands) -> None:
-    sweep = _command(commands, "sweep", _sweep, "run a chapter for every combination of values")
-    sweep.add_argument("chapter", help="a notebook, or the beginning of a chapter's name")
+    sweep = _command(commands, "sweep", _chapters, "run a chapter for every combination of values")
+    sweep.add_argument("chapter", help="a notebook, or a chapter's number, name or its beginning")
     sweep.add_argument(
         "-p",
         dest="parameters",
+        type=_unmarked,
         nargs="+",
         action="append",
         required=True,
@@ -138,93 +167,34 @@ def _count(text: str) -> int:
     """Return a whole number from 1; argparse says so where it is none."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+        raise argparse.ArgumentTypeError(f"{number}: must be 1 or more")
     return number
 
 
 def _command(commands, name: str, function: Callable, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, name=name)
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
-    # A notebook by its path, with an output, needs no checkout: the package may be all there is.
-    alone = options.chapter.endswith(".ipynb") and options.output and not options.preset
-    root = Path.cwd() if alone else find_root()
-    chapter = find_chapter(options.chapter, root)
-    overrides = _preset(options.preset, chapter, root) | dict(options.parameters)
-    output = options.output or root / "_build" / "runs" / chapter.name
-    done = execute_chapter(chapter, output, overrides)
-    for claim in done.claims:
-        print(claim)
-    print(f"{done.seconds:.0f} s; the executed notebook: {done.path.resolve()}")
-    return 0
-
-
-def _preset(name: str | None, chapter: Path, root: Path) -> dict[str, Any]:
-    """Return a chapter's parameters in a preset, if one is given."""
-    if name is None:
-        return {}
-    stems = [path.stem for path in chapters(root)]
-    return read_preset(preset_path(root, name), stems).get(chapter.stem, {})
-
-
-def _sweep(options: argparse.Namespace) -> int:
-    root = find_root()
-    chapter = find_chapter(options.chapter, root)
-    axes = [(name, values) for name, *values in options.parameters]
-    empty = [name for name, values in axes if not values]
-    if empty:
-        raise UsageError(f"-p {empty[0]}: give the parameter's values, too")
-    sweep = run_sweep(
-        chapter,
-        root,
-        axes,
-        options.output or root / "_build" / "sweeps" / chapter.stem,
-        fixed=_preset(options.preset, chapter, root),
-        workers=options.workers,
-        scheduler=options.scheduler,
-        again=options.again,
-        say=_say,
-    )
-    for line in sweep.verdicts():
-        print(line)
-    print(f"The table: {sweep.table.resolve()}")
-    print(f"The figure: {sweep.figure.resolve() if sweep.figure else 'none, nothing was measured'}")
-    failures = sweep.failures()
-    if failures:
-        lines = "\n".join(f"  {row}" for row in failures)
-        return _fail(f"{len(failures)} of {len(sweep.rows)} points are not done:\n{lines}", 1)
-    return 0
-
-
-def _book(options: argparse.Namespace) -> int:
-    root = find_root()
-    # One thread a chapter: then numbers do not depend on how many run beside it.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    book = build_book(root, preset=options.preset, dataset=_dataset(), jobs=options.jobs, say=_say)
-    failures = book.failures()
-    print(f"Claims: {len(book.claims)}; of these hold: {len(book.claims) - len(failures)}")
-    print(f"The book: {book.index.resolve().as_uri()}")
-    if failures:
-        lines = "\n".join(f"  {line}" for line in failures)
-        return _fail(f"these claims do not hold:\n{lines}", 1)
-    return 0
-
-
-def _dataset() -> str | None:
-    """Return the dataset to build with instead of MNIST, where MNIST is not to be had."""
+def _chapters(options: argparse.Namespace) -> int:
+    """Run a command of `gfgd.book.commands`, if the packages of the extra ``book`` are there."""
     try:
-        fetch_mnist()
-    except DatasetError as error:
-        _say(f"MNIST is not to be had: {error}")
-        _say("Building with scikit-learn's embedded digits instead; the pages say so.")
-        return "digits"
-    return None
+        from gfgd.book import commands
+    except ModuleNotFoundError as error:
+        raise _lacking(options.name, error) from error
+    return commands.COMMANDS[options.name](options)
+
+
+def _lacking(command: str, error: ModuleNotFoundError) -> UsageError:
+    return UsageError(f"gfgd {command} needs more packages: pip install 'gfgd[book]' ({error})")
 
 
 def _archive(options: argparse.Namespace) -> int:
+    try:
+        from gfgd.book.contents import find_root
+    except ModuleNotFoundError as error:
+        raise _lacking(options.name, error) from error
     plan = Plan(
         dtypes=options.dtypes,
         ratios=options.ratios,

@@ -1,5 +1,6 @@
 """What the book consists of: the checkout, its table of contents, and the names of chapters."""
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,16 +9,10 @@ from typing import Any
 import nbformat
 import yaml
 
+from gfgd.book.errors import UsageError
+
 CONTENTS = "_toc.yml"
 GENERATED = ("what_holds", "parameters")
-
-
-class BookError(RuntimeError):
-    """A book that cannot be built as it stands, or that was built with a warning."""
-
-
-class UsageError(ValueError):
-    """A user's mistake: a checkout or a chapter that is not there."""
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -35,7 +30,10 @@ def find_root(start: Path | None = None) -> Path:
         for folder in (place.resolve(), *place.resolve().parents):
             if (folder / CONTENTS).is_file() and (folder / "chapters").is_dir():
                 return folder
-    raise UsageError("no checkout of the book here: change into one (the folder with _toc.yml)")
+    raise UsageError(
+        "no checkout of the book here: change into one (the folder with _toc.yml); a notebook that "
+        "is named by its path runs without one, given --output FILE and no --preset"
+    )
 
 
 def documents(root: Path) -> list[str]:
@@ -61,7 +59,9 @@ def absent_pages(root: Path) -> list[str]:
 
 
 def find_chapter(name: str, root: Path) -> Path:
-    """Return the notebook that a user means: a path, a file stem, or a stem's beginning.
+    """Return the notebook that a user means: a path, a number, a file stem, or a stem's beginning.
+
+    ``1`` and ``01`` are the chapter whose name begins with 01.
 
     Raises
     ------
@@ -73,13 +73,20 @@ def find_chapter(name: str, root: Path) -> Path:
     known = {path.stem: path for path in sorted((root / "chapters").glob("[!.]*.ipynb"))}
     if name in known:
         return known[name]
-    starting = [stem for stem in known if stem.startswith(name)]
+    starting = [stem for stem in known if name.isdecimal() and _number(stem) == int(name)]
+    starting = starting or [stem for stem in known if stem.startswith(name)]
     if len(starting) == 1:
         return known[starting[0]]
     if starting:
         raise UsageError(f"chapter {name!r}: could be {', '.join(starting)}; give more of it")
     close = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
     raise UsageError(f"there is no chapter {name!r}; there is {', '.join(close) or 'none at all'}")
+
+
+def _number(stem: str) -> int | None:
+    """Return the number that a chapter's name begins with."""
+    found = re.match(r"\d+", stem)
+    return int(found.group()) if found else None
 
 
 def title(notebook: nbformat.NotebookNode) -> str:

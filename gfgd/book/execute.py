@@ -24,23 +24,12 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
-from gfgd.book.parameters import ParameterError, read_parameters, validate
-from gfgd.files import commit
+from gfgd.book.errors import ChapterError, ParameterError
+from gfgd.book.parameters import read_parameters, validate
+from gfgd.files import check_output, commit
 
 PROVENANCE_TAG = "provenance"
 _LONGEST_SOCKET = 90  # bytes in a socket's path that every system takes, with room for a number
-
-
-class ChapterError(RuntimeError):
-    """A chapter that did not run to its end: which, at which cell, and why.
-
-    The reason alone, and the notebook up to there if there is one, are attributes, too.
-    """
-
-    def __init__(self, reason: str, notebook: Path | None = None) -> None:
-        super().__init__(reason + (f"\nThe notebook up to there: {notebook}" if notebook else ""))
-        self.reason = reason
-        self.notebook = notebook
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,8 @@ def execute_chapter(
     chapter
         The notebook; it is not changed.
     output
-        Where the executed notebook goes; an earlier file there is replaced only by success.
+        Where the executed notebook goes; an earlier file there is replaced only by success. Whether
+        one can be written there is tried before anything runs.
     overrides
         Values for the chapter's parameters.
     directory
@@ -77,15 +67,16 @@ def execute_chapter(
 
     Raises
     ------
-    ParameterError
-        If an override cannot be used, or `output` is the chapter itself; nothing has run then.
+    ParameterError, OutputError
+        If an override cannot be used, or `output` is the chapter itself or cannot be written;
+        nothing has run then.
     ChapterError
         If a cell fails or the kernel dies.
     """
     if output.resolve() == chapter.resolve():
         raise ParameterError(f"output = {output}: is the chapter itself; give another file")
     values = validate(chapter, overrides)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = check_output(output)
     temporary = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     started = time.perf_counter()

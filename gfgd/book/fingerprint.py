@@ -1,8 +1,9 @@
 """Whether a chapter must run again.
 
-A fingerprint is the SHA-256 of everything that a chapter's outputs depend on: its own cells, the
+A fingerprint is the SHA-256 of everything that a chapter's outputs depend on: its code cells, the
 modules of gfgd that it imports, directly or through another, the lock file, its parameters, and
-the data. A cache keyed on the notebook alone would miss an edit of an imported module.
+the data. A cache keyed on the notebook alone would miss an edit of an imported module; and one
+keyed on all of the notebook would run minutes of code for a changed sentence.
 """
 
 import ast
@@ -16,6 +17,8 @@ import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = "gfgd"
+#: The tags that nbclient and papermill look at; all others are about the page.
+RUN_TAGS = frozenset({"parameters", "injected-parameters", "raises-exception", "skip-execution"})
 
 
 def fingerprint(
@@ -30,7 +33,8 @@ def fingerprint(
     Parameters
     ----------
     chapter
-        The notebook. Its outputs, execution counts and notebook metadata do not count.
+        The notebook. Of its cells the code counts, and the tags that say how it is run; prose,
+        outputs, and what only the page shows (alt texts, folds) do not.
     root
         The checkout: the package, and ``requirements.lock`` if it is there.
     parameters
@@ -45,10 +49,10 @@ def fingerprint(
     files = sorted(modules | scripts)
     files += [root / "requirements.lock", *sorted(data)]
     digest = hashlib.sha256()
-    _add(digest, _cells(notebook), json.dumps(dict(parameters), sort_keys=True, default=repr))
+    add_parts(digest, _cells(notebook), json.dumps(dict(parameters), sort_keys=True, default=repr))
     for path in files:
         if path.is_file():
-            _add(digest, path.relative_to(root).as_posix(), path.read_bytes())
+            add_parts(digest, path.relative_to(root).as_posix(), path.read_bytes())
     return digest.hexdigest()
 
 
@@ -56,7 +60,7 @@ def tree_fingerprint(root: Path, pattern: str = "*") -> str:
     """Return the SHA-256 of every file of that pattern under a folder, names and contents."""
     digest = hashlib.sha256()
     for path in sorted(path for path in root.rglob(pattern) if path.is_file()):
-        _add(digest, path.relative_to(root).as_posix(), path.read_bytes())
+        add_parts(digest, path.relative_to(root).as_posix(), path.read_bytes())
     return digest.hexdigest()
 
 
@@ -70,7 +74,7 @@ def notebook_imports(notebook: nbformat.NotebookNode) -> set[str]:
     names: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            names |= set(_imports(plain_python(cell.source), ""))
+            names |= set(imports_of(plain_python(cell.source), ""))
     return names
 
 
@@ -90,7 +94,7 @@ def imported_files(names: Iterable[str], root: Path) -> set[Path]:
             if path not in found:
                 found.add(path)
                 package = ".".join(path.relative_to(root).parent.parts)
-                waiting |= set(_imports(path.read_text(encoding="utf-8"), package)) - seen
+                waiting |= set(imports_of(path.read_text(encoding="utf-8"), package)) - seen
     return found
 
 
@@ -106,7 +110,7 @@ def _files(name: str, root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _imports(source: str, package: str) -> Iterator[str]:
+def imports_of(source: str, package: str) -> Iterator[str]:
     """Yield the dotted names that a source imports; of ``from a import b`` both a and a.b."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -118,12 +122,20 @@ def _imports(source: str, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return the cells that a run executes, in their order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def _cells(notebook: nbformat.NotebookNode) -> str:
-    cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
-    return json.dumps(cells, sort_keys=True)
+    cells = [
+        [cell.source, sorted(RUN_TAGS.intersection(cell.metadata.get("tags", [])))]
+        for cell in code_cells(notebook)
+    ]
+    return json.dumps(cells)
 
 
-def _add(digest: Any, *parts: str | bytes) -> None:
+def add_parts(digest: Any, *parts: str | bytes) -> None:
     """Add parts to a digest, each with its length, so that no two sequences look alike."""
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

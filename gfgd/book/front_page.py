@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 
-import nbformat
 from nbformat import NotebookNode
 
-from gfgd.book.contents import BookError, title
+from gfgd.book.contents import title
+from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
 from gfgd.book.live import gradient_paths_html
 from gfgd.book.pages import Gathered
@@ -57,15 +57,14 @@ def written(value: float, form: str) -> str:
     return shown
 
 
-def chapters_list(executed: Mapping[str, Path]) -> str:
+def chapters_list(executed: Mapping[str, NotebookNode]) -> str:
     """Return the list of chapters, each with its answer, or else its question.
 
-    `executed` maps a chapter's path without suffix to its executed notebook.
+    `executed` maps a chapter's path without suffix to its run, under the prose of now.
     """
     lines = ["```{rst-class} gfgd-chapters", "```", ""]
-    for document, path in executed.items():
-        notebook = nbformat.read(path, as_version=4)
-        number = path.stem.partition("_")[0].lstrip("0")
+    for document, notebook in executed.items():
+        number = PurePosixPath(document).name.partition("_")[0].lstrip("0")
         lines.append(f"- {number}\\. {{doc}}`{title(notebook)} </{document}>`. {_answer(notebook)}")
     return "\n".join(lines) + "\n"
 

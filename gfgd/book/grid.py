@@ -9,7 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gfgd.book.parameters import ParameterError, validate
+from gfgd.book.errors import ParameterError
+from gfgd.book.parameters import validate
 
 
 def grid(

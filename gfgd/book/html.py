@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gfgd.book.alt_text import missing_alt_text
-from gfgd.book.contents import BookError
+from gfgd.book.errors import BookError
 from gfgd.book.fingerprint import tree_fingerprint
 
 

@@ -11,7 +11,8 @@ An import path is ``package.module:name`` or ``folder/file.py:name``.
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -141,7 +142,8 @@ def _from_name(name: str, said: str) -> ModuleType:
     here = str(Path.cwd())
     _in_front(here)
     try:
-        return importlib.import_module(name)
+        with _no_arguments(name):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise ValueError(
@@ -149,7 +151,7 @@ def _from_name(name: str, said: str) -> ModuleType:
                 "change into the folder that has it, or write path/to/file.py:function"
             ) from None
         raise _broken(said, error) from error
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise _broken(said, error) from error
 
 
@@ -167,8 +169,9 @@ def _from_file(name: str, said: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[alias] = module  # as import does: dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _no_arguments(name):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[alias]
         raise _broken(said, error) from error
     return module
@@ -179,7 +182,22 @@ def _in_front(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _broken(said: str, error: Exception) -> ValueError:
+@contextmanager
+def _no_arguments(name: str) -> Iterator[None]:
+    """Keep our command line from a module that reads one at import, as scripts do."""
+    ours, sys.argv = sys.argv, [name]
+    try:
+        yield
+    finally:
+        sys.argv = ours
+
+
+def _broken(said: str, error: BaseException) -> ValueError:
+    if isinstance(error, SystemExit):
+        return ValueError(
+            f"{said}: importing it ended Python ({error!r}); keep what runs it as a script under "
+            "if __name__ == '__main__':"
+        )
     return ValueError(f"{said}: importing it failed: {type(error).__name__}: {error}")
 
 
@@ -190,7 +208,7 @@ def _call(path: str, argument: str, seed: int) -> Any:
         torch.manual_seed(seed)
         try:
             return function()
-        except Exception as error:  # a user's function may raise anything
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
             raise ValueError(
                 f"{argument} = {path!r}: calling it without arguments failed: "
                 f"{type(error).__name__}: {error}"

@@ -7,27 +7,25 @@ or a range; here each is refused before the chapter runs.
 """
 
 import ast
+import io
+import tokenize
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 import yaml
 
+from gfgd.book.errors import ParameterError
 from gfgd.book.fingerprint import plain_python
 
 PARAMETERS_TAG = "parameters"
 CHECK_TAG = "check-parameters"
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "tuple": tuple}
-
-
-class ParameterError(ValueError):
-    """A reader's parameter that the chapter cannot run with."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +56,34 @@ def read_parameters(chapter: Path) -> dict[str, Parameter]:
     """
     source = tagged_source(nbformat.read(chapter, as_version=4), PARAMETERS_TAG)
     defaults = _run(source, {}, chapter)
-    inspected = papermill.inspect_notebook(str(chapter))
-    unread = sorted(set(defaults) - set(inspected))
+    declared = {name: (annotation, text) for name, annotation, text in _declarations(source)}
+    unread = sorted(set(defaults) - set(declared))
     if unread:
         raise ParameterError(
             f"{chapter.name}: the parameters {unread} cannot be read from the parameters cell; "
-            "write each on one line as  name: type = value  # meaning"
+            "write each as a line of its own,  name: type = value  # meaning"
         )
     return {
-        name: Parameter(name, entry["inferred_type_name"], defaults[name], entry["help"].strip())
-        for name, entry in inspected.items()
+        name: Parameter(name, declared[name][0], defaults[name], declared[name][1])
+        for name in declared
         if name in defaults
     }
+
+
+def _declarations(source: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and meaning of each ``name: type = value  # meaning``.
+
+    papermill's own reader takes a cell apart with a pattern that a ``=`` in a value defeats.
+    """
+    comments = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            meaning = comments.get(line.end_lineno or 0, "")
+            yield line.target.id, ast.unparse(line.annotation), meaning
 
 
 def validate(chapter: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,3 +239,8 @@ def _check_range(chapter: Path, overrides: Mapping[str, Any]) -> None:
         _run(tagged_source(notebook, CHECK_TAG), namespace, chapter)
     except ValueError as error:
         raise ParameterError(f"{chapter.stem}: {error}") from error
+    except SystemExit as error:  # a reader's own file, imported for the check, may end Python
+        raise ParameterError(
+            f"{chapter.stem}: code that was imported for the check of the parameters ended Python "
+            f"with {error!r}; keep what runs a script under  if __name__ == '__main__':"
+        ) from error

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 from markdown_it import MarkdownIt
 
-from gfgd.book.contents import BookError
+from gfgd.book.errors import BookError
 from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 
 #: Literal colours of the figures, and the CSS variables of ``_static/gfgd.css``.

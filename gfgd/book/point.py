@@ -17,8 +17,10 @@ import nbformat
 from papermill.exceptions import PapermillExecutionError
 
 from gfgd.book.claims import Claim
-from gfgd.book.execute import ChapterError, execute_chapter, read_records
+from gfgd.book.errors import ChapterError
+from gfgd.book.execute import execute_chapter, read_records
 from gfgd.book.fingerprint import fingerprint
+from gfgd.book.own_files import own_files_digest
 from gfgd.book.runs import data_of
 
 KEPT = "points"
@@ -68,26 +70,33 @@ class Point:
     Attributes
     ----------
     chapter, root
-        The notebook, and the checkout, which is also the working directory of the run.
+        The notebook, and the checkout.
+    directory
+        The working directory of the run, in which paths among the parameters begin.
     folder
         The sweep's folder.
     overrides, parameters
         What to run with instead of the defaults, and the values of all parameters.
     sources
-        The fingerprint of everything else that the run depends on: see `sources`.
+        The fingerprint of everything else that the run depends on (see `sources`), but for
+    own
+        that of the reader's own files, which the parameters name: see `own_files`.
     """
 
     chapter: Path
     root: Path
+    directory: Path
     folder: Path
     overrides: Mapping[str, Any]
     parameters: Mapping[str, Any]
     sources: str
+    own: str
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the sources and the parameters."""
-        text = json.dumps([self.sources, dict(self.parameters)], sort_keys=True, default=repr)
+        """The SHA-256 of the sources, the reader's files and the parameters."""
+        parts = [self.sources, self.own, dict(self.parameters)]
+        text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -125,6 +134,8 @@ def run_point(point: Point) -> Result:
         return kept
     if sources(point.chapter, point.root) != point.sources:
         return Result("lost", error="the chapter, gfgd or the lock file here is not the sweep's")
+    if own_files_digest(point.parameters, point.directory, point.root) != point.own:
+        return Result("lost", error="a file that the parameters name has changed, or is not here")
     running = point.folder / RUNNING
     running.mkdir(parents=True, exist_ok=True)
     point.record.parent.mkdir(exist_ok=True)
@@ -137,7 +148,7 @@ def _run(point: Point, place: Path) -> Result:
     notebook: Path | None = place / "run.ipynb"
     try:
         done = execute_chapter(
-            point.chapter, notebook, point.overrides, directory=point.root, progress=False
+            point.chapter, notebook, point.overrides, directory=point.directory, progress=False
         )
     except ChapterError as error:
         status = "failed" if isinstance(error.__cause__, PapermillExecutionError) else "lost"

@@ -14,8 +14,10 @@ import nbformat
 from tqdm import tqdm
 
 from gfgd.book.claims import Claim
+from gfgd.book.ending import end_cleanly
 from gfgd.book.execute import execute_chapter, read_claims
 from gfgd.book.fingerprint import fingerprint, notebook_imports
+from gfgd.book.own_files import own_files_digest
 from gfgd.book.parameters import read_parameters, validate
 from gfgd.files import replacing
 
@@ -57,8 +59,10 @@ class Task:
         return defaults | validate(self.chapter, self.overrides)
 
     def fingerprint(self, root: Path) -> str:
-        """Return the fingerprint of what a run would depend on now."""
-        return fingerprint(self.chapter, root, self.parameters(), data=data_of(self.chapter, root))
+        """Return the fingerprint of what a run would depend on now, a reader's files included."""
+        values = self.parameters()
+        now = fingerprint(self.chapter, root, values, data=data_of(self.chapter, root))
+        return now + own_files_digest(values, root, root)
 
 
 def run_chapters(
@@ -122,7 +126,9 @@ def _one_by_one(tasks: Sequence[Task], root: Path) -> Iterator[tuple[int, Run]]:
 
 def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int, Run]]:
     """Run chapters side by side; in processes of their own, so that Ctrl-C ends each."""
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=end_cleanly
+    )
     try:
         futures = [pool.submit(make_run, task, root, progress=False) for task in tasks]
         for future in tqdm(as_completed(futures), "chapters", len(futures), leave=False):

@@ -5,7 +5,6 @@ has ended the sweep before.
 """
 
 import logging
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,20 +15,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gfgd.book.contents import UsageError
+from gfgd.book.errors import SweepError, UsageError
 from gfgd.book.grid import grid
 from gfgd.book.locks import exclusive
+from gfgd.book.machine import cores, threads_each
+from gfgd.book.own_files import own_files_digest
 from gfgd.book.parameters import read_parameters
 from gfgd.book.point import RUNNING, Point, Result, kept_result, run_point, sources
 from gfgd.book.sweep_table import Row, write_figure, write_table
+from gfgd.files import OutputError, check_output
 
 #: A point whose worker has died this often is given up until the next sweep.
 DEATHS = 3
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-class SweepError(RuntimeError):
-    """A sweep that could not go on; what it had finished is kept."""
+#: Seconds without a finished point after which it is looked whether there are workers at all.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ def run_sweep(
     axes: Sequence[tuple[str, Sequence[Any]]],
     folder: Path,
     *,
+    directory: Path | None = None,
     fixed: Mapping[str, Any] | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -73,17 +73,20 @@ def run_sweep(
     Parameters
     ----------
     chapter, root
-        The notebook, and the checkout, which is the working directory of the runs.
+        The notebook, and the checkout.
     axes, fixed
         The values that some parameters take in turn, and others' own: see `grid`.
     folder
         Where the points, the table and the figure lie or will lie.
+    directory
+        The working directory of the runs, in which the paths of a reader's own files begin; by
+        default the current one.
     workers
         The number of processes of a cluster on this machine, which lasts as long as the sweep; by
         default the number of cores.
     scheduler
         The address of a running Dask scheduler to use instead. Its workers need this environment
-        and must see the checkout and the folder under the same paths.
+        and must see the checkout, the folder and the working directory under the same paths.
     again
         Whether to run those points again at which the chapter raised an error last time.
     say
@@ -91,14 +94,17 @@ def run_sweep(
 
     Raises
     ------
-    ParameterError, UsageError
-        For a mistake in the grid, a package that is missing, or a scheduler that does not answer;
-        nothing has run then.
+    ParameterError, OutputError, UsageError
+        For a mistake in the grid, a folder that cannot be written, a package that is missing, or a
+        scheduler that does not answer; nothing has run then.
     SweepError
         If the scheduler is lost on the way.
     """
-    folder = folder.resolve()
-    points = _points(chapter, root, folder, grid(chapter, axes, fixed or {}))
+    _check_packages()
+    folder, directory = folder.resolve(), (directory or Path.cwd()).resolve()
+    points = _points(chapter, root, directory, folder, grid(chapter, axes, fixed or {}))
+    table, figure = (folder / f"{chapter.stem}.{suffix}" for suffix in ("parquet", "svg"))
+    _check_folder(folder, table, figure)
     waiting = "another sweep into this folder is under way; waiting for it"
     with exclusive(folder, say, waiting):
         shutil.rmtree(folder / RUNNING, ignore_errors=True)  # what a killed sweep has left
@@ -108,19 +114,45 @@ def run_sweep(
         if missing:
             workers = min(workers or cores(), len(missing))
             with _cluster(scheduler, workers, folder / RUNNING) as client:
-                results |= _compute(client, missing, chapter.stem, len(points))
+                # Workers of our own that die come back by themselves: nobody need be told.
+                told = say if scheduler else lambda line: None
+                results |= _compute(client, missing, chapter.stem, len(points), told)
         shutil.rmtree(folder / RUNNING, ignore_errors=True)
         rows = tuple(Row(point, results[point.fingerprint]) for point in points)
-        table = write_table(rows, folder / f"{chapter.stem}.parquet")
-        figure = write_figure(rows, folder / f"{chapter.stem}.svg")
-    return Sweep(rows, len(missing), table, figure)
+        write_table(rows, table)
+        drawn = write_figure(rows, figure)
+    return Sweep(rows, len(missing), table, drawn)
 
 
-def _points(chapter: Path, root: Path, folder: Path, runs: list[dict[str, Any]]) -> list[Point]:
+def _check_packages() -> None:
+    """Say at once what the end of a sweep would find missing."""
+    try:
+        import distributed  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"a sweep needs more packages: pip install 'gfgd[book,sweep]' ({error})"
+        ) from None
+
+
+def _check_folder(folder: Path, *files: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is no folder; give the name of one, old or new")
+    for file in files:
+        check_output(file)
+
+
+def _points(
+    chapter: Path, root: Path, directory: Path, folder: Path, runs: list[dict[str, Any]]
+) -> list[Point]:
     defaults = {name: entry.default for name, entry in read_parameters(chapter).items()}
     now = sources(chapter, root)
-    where = (chapter.resolve(), root.resolve(), folder)
-    return [Point(*where, values, defaults | values, now) for values in runs]
+    where = (chapter.resolve(), root.resolve(), directory, folder)
+    return [
+        Point(*where, values, every, now, own_files_digest(every, directory, root))
+        for values in runs
+        if (every := defaults | values)
+    ]
 
 
 def _kept(points: list[Point], again: bool) -> dict[str, Result]:
@@ -135,11 +167,13 @@ def _kept(points: list[Point], again: bool) -> dict[str, Result]:
     return results
 
 
-def _compute(client: Any, points: list[Point], title: str, total: int) -> dict[str, Result]:
+def _compute(
+    client: Any, points: list[Point], title: str, total: int, say: Callable[[str], None]
+) -> dict[str, Result]:
     """Run points on a cluster, with a progress bar over all points of the sweep."""
     results, short = {}, 0
     with tqdm(desc=title, total=total, initial=total - len(points), unit="point") as bar:
-        for point, result in _completed(client, points):
+        for point, result in _completed(client, points, say):
             results[point.fingerprint] = result
             short += result.status != "done"
             bar.set_postfix({"not done": short} if short else {}, refresh=False)
@@ -147,35 +181,46 @@ def _compute(client: Any, points: list[Point], title: str, total: int) -> dict[s
     return results
 
 
-def _completed(client: Any, points: list[Point]) -> Iterator[tuple[Point, Result]]:
+def _completed(
+    client: Any, points: list[Point], say: Callable[[str], None]
+) -> Iterator[tuple[Point, Result]]:
     """Yield points with their results as they are done.
 
     No more are handed out than there are threads: when a worker dies Dask suspects every point
     that it had been given, and those that only waited there would be given up with the culprit.
     """
-    from distributed import as_completed
+    from distributed import wait
+    from distributed.client import FuturesCancelledError
     from distributed.comm.core import CommClosedError
 
-    waiting, submitted, running = deque(points), {}, as_completed()
+    waiting, running, told = deque(points), {}, False
     try:
-        while waiting or submitted:
-            threads = max(1, sum(client.nthreads().values()))
-            while waiting and len(submitted) < threads:
-                future = client.submit(run_point, waiting[0], pure=False)
-                submitted[future.key] = waiting.popleft()
-                running.add(future)
-            future = next(running)
-            yield submitted.pop(future.key), _result(future)
+        while waiting or running:
+            threads = sum(client.nthreads().values())
+            if threads == 0 and not told:
+                say(f"{client.scheduler.address} has no workers; waiting for some (dask worker)")
+            told = threads == 0
+            while waiting and len(running) < max(1, threads):
+                point = waiting.popleft()
+                running[client.submit(run_point, point, pure=False)] = point
+            try:
+                done = wait(list(running), PATIENCE, "FIRST_COMPLETED").done
+            except TimeoutError:  # nothing is done yet: look whether the workers are still there
+                continue
+            for future in done:
+                yield running.pop(future), _result(future)
     except CommClosedError as error:
         raise SweepError(f"the scheduler does not answer any more: {error}") from error
+    except FuturesCancelledError as error:
+        raise SweepError(
+            "the scheduler is gone; the same command goes on where this one stopped"
+        ) from error
 
 
 def _result(future: Any) -> Result:
     """Return what came of a point; where its run raised an error or killed its workers, that."""
     from distributed import KilledWorker
 
-    if future.cancelled():
-        raise SweepError("the scheduler is gone; the same command goes on where this one stopped")
     if future.status == "finished":
         return future.result()
     error = future.exception()
@@ -188,11 +233,9 @@ def _result(future: Any) -> Result:
 @contextmanager
 def _cluster(scheduler: str | None, workers: int, scratch: Path) -> Iterator[Any]:
     """Yield a client of a running scheduler, or of a cluster made here and ended afterwards."""
-    try:
-        from dask.config import set as set_config
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise UsageError(f"a sweep needs more packages: pip install '.[sweep]' ({error})") from None
+    from dask.config import set as set_config
+    from distributed import Client, LocalCluster
+
     if scheduler is not None:
         try:
             client = Client(scheduler)
@@ -219,20 +262,9 @@ def _cluster(scheduler: str | None, workers: int, scratch: Path) -> Iterator[Any
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port, and no pages
             memory_limit=0,  # a chapter's memory is its kernel's, which Dask does not see
             local_directory=str(scratch),
-            env=_threads(workers),
+            env=threads_each(workers),
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
     ):
         yield client
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _threads(workers: int) -> dict[str, str]:
-    """Return the environment that shares the cores among workers, but for what the user has set."""
-    share = str(max(1, cores() // workers))
-    return {name: share for name in _THREADS if name not in os.environ}

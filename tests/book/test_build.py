@@ -10,8 +10,9 @@ import pytest
 from gfgd.book.alt_text import missing_alt_text
 from gfgd.book.build import build_book, build_lock, gather, overrides
 from gfgd.book.cli import main
-from gfgd.book.contents import BookError, UsageError, chapters, find_chapter
-from gfgd.book.execute import ChapterError, execute_chapter
+from gfgd.book.contents import chapters, find_chapter
+from gfgd.book.errors import BookError, ChapterError, UsageError
+from gfgd.book.execute import execute_chapter
 from gfgd.book.runs import Run, Task, run_chapters
 
 from .conftest import CLAIM, ROOT, write_notebook
@@ -80,7 +81,7 @@ def test_a_failing_chapter_leaves_the_others_runs(book):
 
 def test_a_failing_claim_fails_the_command_and_is_named(book, monkeypatch, capsys):
     monkeypatch.chdir(book)
-    monkeypatch.setattr("gfgd.book.cli.fetch_mnist", lambda: book)
+    monkeypatch.setattr("gfgd.book.commands.fetch_mnist", lambda: book)
     bad = CLAIM.replace("below=0.02", "above=0.02")
     write_notebook(book / "chapters" / "01_tiny.ipynb", bad)
     assert main(["book"]) == 1

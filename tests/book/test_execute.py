@@ -3,8 +3,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from gfgd.book.execute import ChapterError, execute_chapter, read_records
-from gfgd.book.parameters import ParameterError
+from gfgd.book.errors import ChapterError, ParameterError
+from gfgd.book.execute import execute_chapter, read_records
 
 from .conftest import CLAIM, write_notebook
 

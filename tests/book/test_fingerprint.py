@@ -54,17 +54,42 @@ def test_the_lock_changes_all(root):
     assert changed(root, "requirements.lock") == [True, True]
 
 
-def test_prose_changes_its_chapter_and_outputs_do_not(root):
-    before = both(root)
-    path = root / "a.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="hello")]
-    notebook.cells[1].execution_count = 3
-    nbformat.write(notebook, path)
-    assert both(root) == before
-    notebook.cells[0].source += " more prose"
-    nbformat.write(notebook, path)
-    assert [old != new for old, new in zip(before, both(root), strict=True)] == [True, False]
+@pytest.fixture
+def edited(root):
+    """Edit a chapter's notebook; return whether its fingerprint and another's change."""
+
+    def edit(change):
+        before, path = both(root), root / "a.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        change(notebook.cells)
+        nbformat.write(notebook, path)
+        return [old != new for old, new in zip(before, both(root), strict=True)]
+
+    return edit
+
+
+def test_prose_outputs_and_what_only_the_page_shows_change_nothing(edited):
+    def change(cells):
+        cells[1].outputs = [nbformat.v4.new_output("stream", text="hello")]
+        cells[1].execution_count = 3
+        cells[0].source += " more prose"
+        cells.insert(2, nbformat.v4.new_markdown_cell("A new paragraph."))
+        cells[-1].metadata = {"tags": ["hide-input"], "mystnb": {"image": {"alt": "A line."}}}
+
+    assert edited(change) == [False, False]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cells: cells[-1].update(source=cells[-1].source + "\nprint(1)"),
+        lambda cells: cells.append(nbformat.v4.new_code_cell("1")),
+        lambda cells: cells.insert(1, cells.pop()),
+        lambda cells: cells[-1].metadata.update(tags=["raises-exception"]),
+    ],
+)
+def test_code_its_order_and_how_it_is_run_change_their_chapter(edited, change):
+    assert edited(change) == [True, False]
 
 
 def test_parameters_and_data_count(root):

@@ -1,9 +1,8 @@
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gfgd.book.claims import Claim
-from gfgd.book.contents import BookError
+from gfgd.book.errors import BookError
 from gfgd.book.front_page import chapters_list, filled, hero, written
 from gfgd.book.pages import Gathered
 
@@ -39,10 +38,8 @@ def test_chapters_have_their_answer_or_else_their_question(tmp_path):
     answer.outputs = [
         new_output("display_data", data={"text/markdown": "**Answer.** Yes, by 0.5."})
     ]
-    nbformat.write(new_notebook(cells=[opening]), tmp_path / "01_a.ipynb")
-    nbformat.write(new_notebook(cells=[opening, answer]), tmp_path / "02_b.ipynb")
-    paths = {f"chapters/{stem}": tmp_path / f"{stem}.ipynb" for stem in ("01_a", "02_b")}
-    lines = chapters_list(paths).splitlines()
+    first, second = new_notebook(cells=[opening]), new_notebook(cells=[opening, answer])
+    lines = chapters_list({"chapters/01_a": first, "chapters/02_b": second}).splitlines()
     assert lines[-2:] == [
         "- 1\\. {doc}`A title </chapters/01_a>`. Is it so?",
         "- 2\\. {doc}`A title </chapters/02_b>`. Yes, by 0.5.",

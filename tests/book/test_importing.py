@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from gfgd.book import cli
-from gfgd.book.contents import UsageError
+from gfgd.book import cli, commands
+from gfgd.book.errors import ParameterError, UsageError
 from gfgd.book.execute import read_claims
 from gfgd.book.importing import load_function, load_loss, make_data, make_network
-from gfgd.book.parameters import ParameterError, validate
+from gfgd.book.parameters import validate
 
 CHAPTER = Path(__file__).parents[2] / "chapters" / "16_your_network.ipynb"
 
@@ -188,6 +189,40 @@ def test_the_chapter_refuses_what_it_cannot_load_before_it_runs(folder):
         validate(CHAPTER, {"network": "absent_module:make"})
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("raise SystemExit", r"network = .*ended Python \(SystemExit\(\)\); keep what runs it"),
+        ("import sys; sys.exit(4)", r"ended Python \(SystemExit\(4\)\)"),
+    ],
+)
+def test_a_module_that_ends_python_is_an_error_of_the_command(folder, capsys, script, message):
+    place, stem = folder
+    (place / f"{stem}_ends.py").write_text(script)
+    for path in (f"{stem}_ends.py:make", f"{stem}_ends:make"):
+        assert cli.main(["run", str(CHAPTER), "--output", "o.ipynb", "-p", "network", path]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_function_that_ends_python_is_named(folder):
+    place, stem = folder
+    (place / f"{stem}_ends.py").write_text("def make(): raise SystemExit(3)")
+    with pytest.raises(ValueError, match="calling it without arguments failed: SystemExit: 3"):
+        make_network(f"{stem}_ends:make", seed=0)
+
+
+def test_a_module_that_reads_a_command_line_reads_none_of_ours(folder):
+    place, stem = folder
+    (place / f"{stem}_args.py").write_text(
+        "import argparse, sys\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--width', type=int, default=7)\n"
+        "width = parser.parse_args().width\ndef make(): return width\n"
+    )
+    before = sys.argv
+    assert load_function(f"{stem}_args:make")() == load_function(f"{stem}_args.py:make")() == 7
+    assert sys.argv is before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "mixed"])
 def test_the_chapter_runs_in_a_folder_that_has_a_module_and_no_checkout(
@@ -196,7 +231,7 @@ def test_the_chapter_runs_in_a_folder_that_has_a_module_and_no_checkout(
     def no_checkout():
         raise UsageError("no checkout")
 
-    monkeypatch.setattr(cli, "find_root", no_checkout)
+    monkeypatch.setattr(commands, "find_root", no_checkout)
     place, stem = folder
     small = {"iterations": 20, "recordings": 10, "spectrum_times": 5, "dtype": dtype}
     own = {"network": f"{stem}:make_network", "data": f"{stem}.py:make_data"}

@@ -1,7 +1,8 @@
 import nbformat
 import pytest
 
-from gfgd.book.parameters import ParameterError, coerce, read_parameters, read_preset, validate
+from gfgd.book.errors import ParameterError
+from gfgd.book.parameters import coerce, read_parameters, read_preset, validate
 
 from .conftest import write_notebook
 
@@ -50,10 +51,39 @@ def test_the_check_may_use_imports_ahead_of_the_parameters(chapter):
         validate(chapter, {"step_size": 4})
 
 
-def test_a_line_that_papermill_cannot_read_is_refused(tmp_path):
-    path = write_notebook(tmp_path / "x.ipynb", parameters="a = b = 1", check="")
-    with pytest.raises(ParameterError, match="one line"):
+@pytest.mark.parametrize("line", ["a = b = 1", "a = 1  # no type", "a: int = 1\nb = 2"])
+def test_a_line_that_declares_no_parameter_is_refused(tmp_path, line):
+    path = write_notebook(tmp_path / "x.ipynb", parameters=line, check="")
+    with pytest.raises(ParameterError, match="a line of its own,  name: type = value"):
         read_parameters(path)
+
+
+def test_a_default_may_hold_any_sign(tmp_path):
+    lines = """\
+pair: str = "a=b"  # an equals sign
+tag: str = "# no comment"  # a number sign
+widths: list[int] = [
+    1,  # this one is not the meaning
+    2,
+]  # on several lines
+bare: int = 3"""
+    path = write_notebook(tmp_path / "x.ipynb", parameters=lines, check="")
+    found = read_parameters(path)
+    assert [(p.default, p.type, p.help) for p in found.values()] == [
+        ("a=b", "str", "an equals sign"),
+        ("# no comment", "str", "a number sign"),
+        ([1, 2], "list[int]", "on several lines"),
+        (3, "int", ""),
+    ]
+    assert validate(path, {"pair": "c=d"}) == {"pair": "c=d"}
+
+
+def test_code_that_ends_python_while_it_is_checked_is_an_error(chapter, tmp_path, monkeypatch):
+    notebook = nbformat.read(chapter, as_version=4)
+    notebook.cells[2].source = "raise SystemExit(0)"
+    nbformat.write(notebook, chapter)
+    with pytest.raises(ParameterError, match=r"ended Python with SystemExit\(0\)"):
+        validate(chapter, {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from gfgd import figures
-from gfgd.book.contents import BookError
+from gfgd.book.errors import BookError
 from gfgd.book.pictures import figure_html, with_pictures
 
 

@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
 from gfgd.book.cli import main
+from gfgd.book.errors import ParameterError
 from gfgd.book.grid import grid
-from gfgd.book.parameters import ParameterError
 from gfgd.book.point import Point, Result, kept_result, run_point, sources
 from gfgd.book.sweep import run_sweep
 from gfgd.book.sweep_table import Row, draw, write_figure, write_table
@@ -65,10 +65,10 @@ def command(tiny):
     """Start `gfgd sweep` in a process of its own, which does not outlive the test."""
     processes = []
 
-    def start(*arguments):
+    def start(*arguments, chapter="01", at=tiny):
         process = subprocess.Popen(
-            [sys.executable, "-m", "gfgd.book.cli", "sweep", "01", *arguments],
-            cwd=tiny,
+            [sys.executable, "-m", "gfgd.book.cli", "sweep", str(chapter), *arguments],
+            cwd=at,
             env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -151,8 +151,8 @@ def test_a_users_mistake_is_exit_code_2(tiny, monkeypatch, capsys, arguments, me
 def point(book, **overrides):
     chapter = book / "chapters" / "01_tiny.ipynb"
     defaults = {"depth": 2, "scale": 0.1, "act": "none"}
-    folder = book / "out"
-    return Point(chapter, book, folder, overrides, defaults | overrides, sources(chapter, book))
+    where = (chapter, book, book, book / "out")
+    return Point(*where, overrides, defaults | overrides, sources(chapter, book), "")
 
 
 def test_a_point_is_kept_and_not_run_again(tiny):
@@ -197,7 +197,8 @@ def test_other_sources_are_no_result(tiny):
 
 def made(depth, scale, status="done", mode: object = (1, "a"), folder=Path("/sweep")):
     parameters = {"depth": depth, "scale": scale, "widths": [depth] * 2, "mode": mode}
-    where = Point(Path("/book/01_tiny.ipynb"), Path("/book"), folder, {}, parameters, "abc")
+    places = (Path("/book/01_tiny.ipynb"), Path("/book"), Path("/book"), folder)
+    where = Point(*places, {}, parameters, "abc", "")
     if status != "done":
         return Row(where, Result(status, 1.0, "it broke"))
     claim = Claim("small-steps", "So.", scale**depth, below=0.01, slide="S")
@@ -231,9 +232,11 @@ def test_the_figure_shows_what_does_not_hold_and_what_failed(tmp_path):
             Point(
                 row.point.chapter,
                 row.point.root,
+                row.point.directory,
                 row.point.folder,
                 {},
                 {key: row.point.parameters[key] for key in ("depth", "scale")},
+                "",
                 "",
             ),
             row.result,
@@ -320,12 +323,48 @@ def test_a_killed_workers_point_is_tried_again_but_not_for_ever(tiny, command):
     assert not (tiny / "out" / ".running").exists()
 
 
+OWN = f"""\
+from IPython.display import display
+from gfgd.book.importing import load_function
+value = load_function(network)()
+display({{{RECORD_TYPE!r}: {{"name": "value", "value": value}}, "text/plain": ""}}, raw=True)
+"""
+
+
+def test_a_readers_own_file_begins_in_the_readers_folder_and_counts(tmp_path, command):
+    """Named by a relative path and by its module; edited, its points are run again."""
+    chapter = write_notebook(
+        tmp_path / "elsewhere" / "02_own.ipynb", OWN, parameters='network: str = ""', check=""
+    )
+    own = tmp_path / "own"
+    own.mkdir()
+    paths = ["net.py:value", "net:value"]
+    for width, there in ((3, 0), (3, 2), (5, 0)):
+        (own / "net.py").write_text("from wide import WIDTH\ndef value(): return WIDTH\n")
+        (own / "wide.py").write_text(f"WIDTH = {width}\n")
+        sweep = command("-p", "network", *paths, "--output", "out", chapter=chapter, at=own)
+        printed, _ = sweep.communicate(timeout=600)
+        assert sweep.returncode == 0, printed
+        assert f"2 points; of these there already: {there}\n" in printed
+        rows = rows_of(own / "out" / "02_own.parquet")
+        assert [row["recorded.value"] for row in rows] == [width, width]
+
+
+def test_a_file_that_has_changed_since_is_no_result(tiny):
+    (tiny / "net.py").write_text("")
+    one = point(tiny, act="net.py:value")
+    assert run_point(one).error == "a file that the parameters name has changed, or is not here"
+    assert not one.record.exists()
+
+
 CLUSTER = """\
 import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
-    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, threads_per_worker=2, dashboard_address=None) as cluster:
         print(cluster.scheduler_address, flush=True)
+        sys.stdin.readline()
+        cluster.scale(1)
         sys.stdin.read()
 """
 
@@ -345,6 +384,9 @@ def test_a_running_scheduler_can_be_used(tiny, tmp_path, command):
         assert cluster.stdout is not None
         address = cluster.stdout.readline().strip()
         sweep = command("-p", "depth", "1", "2", "--scheduler", address, "--output", "out")
+        assert any(f"{address} has no workers; waiting" in line for line in sweep.stdout)
+        cluster.stdin.write("some\n")
+        cluster.stdin.flush()
         printed, _ = sweep.communicate(timeout=600)
         assert sweep.returncode == 0, printed
     finally:

@@ -1,0 +1,109 @@
+"""What the commands do that run chapters; they need the packages of the extra ``book``."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gfgd.book.build import build_book, preset_path
+from gfgd.book.contents import chapters, find_chapter, find_root
+from gfgd.book.errors import CommandError, UsageError
+from gfgd.book.execute import execute_chapter
+from gfgd.book.parameters import read_preset
+from gfgd.book.sweep import run_sweep
+from gfgd.problems.datasets import DatasetError, fetch_mnist
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one chapter; `gfgd run`."""
+    # A notebook by its path, with an output, needs no checkout: the package may be all there is.
+    alone = options.chapter.endswith(".ipynb") and options.output and not options.preset
+    root = Path.cwd() if alone else find_root()
+    chapter = find_chapter(options.chapter, root)
+    overrides = _preset(options.preset, chapter, root) | dict(options.parameters)
+    output = options.output or root / "_build" / "runs" / chapter.name
+    done = execute_chapter(chapter, output, overrides)
+    for claim in done.claims:
+        say(str(claim))
+    say(f"{done.seconds:.0f} s; the executed notebook: {done.path.resolve()}")
+    return 0
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Run a chapter at every point of a grid; `gfgd sweep`."""
+    root = find_root()
+    chapter = find_chapter(options.chapter, root)
+    axes = [(name, values) for name, *values in options.parameters]
+    empty = [name for name, values in axes if not values]
+    if empty:
+        raise UsageError(f"-p {empty[0]}: give the parameter's values, too")
+    made = run_sweep(
+        chapter,
+        root,
+        axes,
+        options.output or root / "_build" / "sweeps" / chapter.stem,
+        fixed=_preset(options.preset, chapter, root),
+        workers=options.workers,
+        scheduler=options.scheduler,
+        again=options.again,
+        say=say,
+    )
+    for line in made.verdicts():
+        say(line)
+    say(f"The table: {made.table.resolve()}")
+    say(f"The figure: {made.figure.resolve() if made.figure else 'none, nothing was measured'}")
+    failures = made.failures()
+    if failures:
+        lines = "\n".join(f"  {row}" for row in failures)
+        raise CommandError(f"{len(failures)} of {len(made.rows)} points are not done:\n{lines}")
+    return 0
+
+
+def book(options: argparse.Namespace) -> int:
+    """Run what has changed and build the book; `gfgd book`."""
+    root = find_root()
+    # One thread a chapter: then numbers do not depend on how many run beside it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    built = build_book(root, preset=options.preset, dataset=_dataset(), jobs=options.jobs, say=say)
+    failures = built.failures()
+    say(f"Claims: {len(built.claims)}; of these hold: {len(built.claims) - len(failures)}")
+    say(f"The book: {built.index.resolve().as_uri()}")
+    if failures:
+        lines = "\n".join(f"  {line}" for line in failures)
+        raise CommandError(f"these claims do not hold:\n{lines}")
+    return 0
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "sweep": sweep,
+    "book": book,
+}
+
+
+def _preset(name: str | None, chapter: Path, root: Path) -> dict[str, Any]:
+    """Return a chapter's parameters in a preset, if one is given; say so where it has none."""
+    if name is None:
+        return {}
+    stems = [path.stem for path in chapters(root)]
+    values = read_preset(preset_path(root, name), stems).get(chapter.stem, {})
+    if not values:
+        say(f"The preset {name!r} has nothing for {chapter.stem}, which runs with its defaults.")
+    return values
+
+
+def _dataset() -> str | None:
+    """Return the dataset to build with instead of MNIST, where MNIST is not to be had."""
+    try:
+        fetch_mnist()
+    except DatasetError as error:
+        say(f"MNIST is not to be had: {error}")
+        say("Building with scikit-learn's embedded digits instead; the pages say so.")
+        return "digits"
+    return None
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
