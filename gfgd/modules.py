@@ -2,63 +2,374 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
-from gfgd.objective import Objective, unflatten
+from gfgd.derivative_checks import (
+    DerivativeErrors,
+    check_derivatives,
+    generic_point,
+    jumps_at,
+    kinked_operations,
+)
+from gfgd.objective import Inputs, Objective, Point, as_point, unflatten
+from gfgd.wrong_operations import WrongOperation, wrong_operation
+
+#: What derivatives of an order are called in messages.
+_NAMES = {1: "first derivatives", 2: "second derivatives", 3: "third derivatives"}
 
 
 class ModuleObjective(Objective):
-    """The objective of a ``torch.nn.Module``; made by :meth:`Objective.from_module`."""
+    """The objective of a ``torch.nn.Module``; made by :meth:`Objective.from_module`.
+
+    Derivatives of each order are compared with differences before they are first returned, and
+    refused where they are wrong.
+    """
 
     start: Tensor
 
     def __init__(
         self,
-        module: torch.nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        inputs: Tensor,
-        targets: Tensor,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        inputs: Inputs,
+        targets: object = None,
+        *,
+        checked: bool = True,
     ) -> None:
+        _refuse_wrappers(module)
+        if isinstance(loss, type):
+            raise ValueError(f"loss: is the class {loss.__name__}; give an instance of it")
         trained = _trained(module)
-        fixed = {n: p.detach().clone() for n, p in module.named_parameters() if n not in trained}
-        buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
-        shapes = [parameter.shape for parameter in trained.values()]
-        dtypes = [parameter.dtype for parameter in trained.values()]
-
-        def one(point: Tensor) -> Tensor:
-            pieces = zip(trained, unflatten(point, shapes), dtypes, strict=True)
-            weights = {name: piece.to(dtype) for name, piece, dtype in pieces}
-            state = {**fixed, **{n: b.clone() for n, b in buffers.items()}, **weights}
-            with sdpa_kernel(SDPBackend.MATH):
-                return loss(torch.func.functional_call(module, state, (inputs,)), targets)
-
-        def term(points: Tensor) -> Tensor:
-            # One evaluation a point: a user's module need not know of a batch of parameters.
-            flat = points.reshape(-1, points.shape[-1])
-            return torch.stack([one(point) for point in flat]).reshape(points.shape[:-1])
-
+        self._evaluation = _Evaluation(
+            module,
+            loss,
+            inputs,
+            targets,
+            shapes={name: parameter.shape for name, parameter in trained.items()},
+            dtypes={name: parameter.dtype for name, parameter in trained.items()},
+            frozen={
+                n: p.detach().clone() for n, p in module.named_parameters() if n not in trained
+            },
+            buffers={n: b.detach().clone() for n, b in module.named_buffers()},
+        )
         self.start = torch.cat([parameter.reshape(-1) for parameter in trained.values()])
-        super().__init__(term, dimension=self.start.numel())
-        given = {"the first parameter": next(iter(trained.values()))}
-        _refuse_no_function(one, self.start, given | {"inputs": inputs, "targets": targets})
+        super().__init__(_term(self._evaluation), dimension=self.start.numel())
+        _refuse_no_function(self._evaluation, self.start)
+        self._complaints: dict[int, str | None] = {}
+        self._checked = checked
+        self.require_derivatives(1)
+
+    @property
+    def unchecked(self) -> Objective:
+        """The same function, whose derivatives are taken as they come."""
+        return Objective(*self.terms, dimension=self.dimension)
+
+    def require_derivatives(self, order: int) -> None:
+        """Raise ``ValueError`` if derivatives up to `order`, 1 to 3, are wrong near `start`.
+
+        The message names the operation, its layer and a remedy. They are looked at once, when an
+        order is first used.
+        """
+        if self._checked and (complaint := self.wrong_derivatives(order)):
+            raise ValueError(complaint)
+
+    def wrong_derivatives(self, order: int) -> str | None:
+        """Return what is wrong with derivatives up to `order`, 1 to 3, in words, or None."""
+        if order not in self._complaints:
+            self._complaints[order] = self._complaint(order)
+        return self._complaints[order]
+
+    def _complaint(self, order: int) -> str | None:
+        if order > 1 and (earlier := self.wrong_derivatives(order - 1)):
+            return earlier
+        evaluation = self._evaluation.in_double()
+        objective = Objective(_term(evaluation), dimension=self.dimension)
+        start = self.start.double()
+        try:
+            point = _place(objective, start)
+            jumps = order == 1 and jumps_at(objective, start)
+        except Exception as cause:  # a user's module may raise anything
+            return _not_checked(order, f"the module cannot compute in float64 ({cause})")
+        if jumps:
+            return _described("jump at the start", "a weight is rounded", self._suspect(0, start))
+        try:
+            errors = check_derivatives(objective, point, directions=2, orders=order)
+        except RuntimeError as cause:  # of the gradient itself
+            errors = DerivativeErrors(gradient=math.inf, missing=str(cause))
+        if errors.suspicious is None:
+            return None
+        operation = self._suspect(order, point)
+        if operation is None and errors.missing is None:
+            if kinked_operations(objective, point):
+                return None  # the gradient jumps between θ ± hv
+            if errors.wrong is None:
+                return _not_checked(order, "differences are too rough (float32 inside?)")
+        return _described(*_fault(order, errors), operation)
+
+    def _suspect(self, order: int, point: Tensor) -> WrongOperation | None:
+        """Return the operation that is to blame for a derivative."""
+        evaluation = self._evaluation.in_double()
+        tracked = point.clone().requires_grad_()
+        return wrong_operation(lambda: evaluation(tracked), evaluation.layers(), order)
 
 
-def _trained(module: torch.nn.Module) -> dict[str, Tensor]:
+def load_into(module: nn.Module, point: Point) -> None:
+    """Write θ into a module's parameters: the way back from `Objective.from_module`.
+
+    Each parameter that requires a gradient takes its part of θ, rounded to its own precision, in
+    the order of ``module.named_parameters()``. Frozen parameters and buffers stay.
+
+    Parameters
+    ----------
+    module
+        A module like the one that the objective was made from, or that one.
+    point
+        θ, shape ``(d,)``.
+
+    Raises
+    ------
+    ValueError
+        If θ is not one point of as many numbers as the module has parameters to train.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> load_into(layer, [3.0, 4.0])
+    >>> layer.weight.tolist()
+    [[3.0, 4.0]]
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    size = sum(parameter.numel() for parameter in trained)
+    point = as_point(point).detach()
+    if point.shape != (size,):
+        raise ValueError(
+            f"point has shape {tuple(point.shape)}: the module's parameters take one θ of shape "
+            f"({size},)"
+        )
+    with torch.no_grad():
+        for parameter, piece in zip(
+            trained, unflatten(point, [parameter.shape for parameter in trained]), strict=True
+        ):
+            parameter.copy_(piece)
+
+
+def converted(value: Any, dtype: torch.dtype, device: str | torch.device | None = None) -> Any:
+    """Return modules, tensors, and tuples, lists and dicts of them with all numbers in `dtype`.
+
+    That is for numbers with a fraction: half precision becomes `dtype`, complex numbers complex
+    ones of that precision (unlike ``Module.to``, which drops their imaginary parts), whole numbers
+    stay. A module is copied. What is none of these is returned as it is.
+
+    Parameters
+    ----------
+    value
+        A network, a loss or data.
+    dtype
+        ``torch.float32`` or ``torch.float64``.
+    device
+        Where to; None: where it is.
+
+    Raises
+    ------
+    ValueError
+        If a module cannot be copied.
+    """
+    if isinstance(value, nn.Module):
+        try:
+            own = copy.deepcopy(value).to(device)
+        except RuntimeError as cause:
+            raise ValueError(
+                f"module: {type(value).__name__} cannot be copied: {cause}. Does it hold tensors "
+                "that were computed from its parameters, as torch.nn.utils.weight_norm does? "
+                "Compute them in forward(), as torch.nn.utils.parametrizations does"
+            ) from cause
+        return own.double() if dtype == torch.float64 else own.float()
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            return value.to(device, dtype.to_complex())
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+    if isinstance(value, PackedSequence):
+        moved = value if device is None else cast(Any, value).to(device)
+        return moved.to(dtype=dtype) if moved.data.is_floating_point() else moved
+    if type(value) in (tuple, list):
+        return type(value)(converted(one, dtype, device) for one in value)
+    if isinstance(value, Mapping):
+        return {key: converted(one, dtype, device) for key, one in value.items()}
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """f(θ) = loss(module_θ(inputs), targets) at one θ, shape (d,)."""
+
+    module: nn.Module
+    loss: Callable[..., Tensor]
+    inputs: Inputs
+    targets: object
+    shapes: dict[str, torch.Size]
+    dtypes: dict[str, torch.dtype]
+    frozen: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def __call__(self, point: Tensor) -> Tensor:
+        pieces = unflatten(point, list(self.shapes.values()))
+        weights = {
+            name: piece.to(self.dtypes[name])
+            for name, piece in zip(self.shapes, pieces, strict=True)
+        }
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        args, kwargs = self.inputs, {}
+        if isinstance(self.inputs, Mapping):
+            args, kwargs = (), dict(self.inputs)
+        elif type(self.inputs) is not tuple:  # a packed sequence is a kind of tuple
+            args = (self.inputs,)
+        with sdpa_kernel(SDPBackend.MATH):
+            outputs = torch.func.functional_call(
+                self.module, {**self.frozen, **buffers, **weights}, args, kwargs
+            )
+            return self.loss(outputs) if self.targets is None else self.loss(outputs, self.targets)
+
+    def in_double(self) -> _Evaluation:
+        """Return the same function, computed in float64."""
+        double = torch.float64
+        if {*self.dtypes.values()} == {double}:
+            return self
+        return replace(
+            self,
+            loss=converted(self.loss, double),
+            inputs=converted(self.inputs, double),
+            targets=converted(self.targets, double),
+            dtypes=dict.fromkeys(self.dtypes, double),
+            frozen=converted(self.frozen, double),
+            buffers=converted(self.buffers, double),
+        )
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Return all that may be to blame for a wrong derivative, by name."""
+        loss = {"loss": self.loss} if isinstance(self.loss, nn.Module) else {}
+        return {**dict(self.module.named_modules()), **loss}
+
+    def given(self) -> str:
+        """Say what module and loss were given, for messages."""
+        first = next(iter(self.shapes))
+        tensors = {f"inputs{i}": x for i, x in _named(self.inputs)}
+        tensors |= {f"targets{i}": x for i, x in _named(self.targets)}
+        if isinstance(self.loss, nn.Module):
+            tensors |= {f"the loss's {name}": x for name, x in self.loss.named_buffers()}
+        device = next(self.module.parameters()).device
+        parameter = (
+            f"the first parameter of shape {tuple(self.shapes[first])}, {self.dtypes[first]}, on "
+            f"{device}"
+        )
+        return ", ".join(
+            [
+                parameter,
+                *(
+                    f"{name} of shape {tuple(x.shape)}, {x.dtype}, on {x.device}"
+                    for name, x in tensors.items()
+                ),
+            ]
+        )
+
+
+def _named(nested: object) -> list[tuple[str, Tensor]]:
+    """Return the tensors among inputs or targets, with where they stand as text."""
+    if isinstance(nested, Tensor):
+        return [("", nested)]
+    if isinstance(nested, Mapping):
+        items = [(f"[{key!r}]", one) for key, one in nested.items()]
+    elif isinstance(nested, (tuple, list)):
+        items = [(f"[{i}]", one) for i, one in enumerate(nested)]
+    else:
+        items = []
+    return [(place, one) for place, one in items if isinstance(one, Tensor)]
+
+
+def _term(evaluation: _Evaluation) -> Callable[[Tensor], Tensor]:
+    """Return f for a batch of points, one evaluation a point: a module knows of no such batch."""
+
+    def term(points: Tensor) -> Tensor:
+        flat = points.reshape(-1, points.shape[-1])
+        return torch.stack([evaluation(point) for point in flat]).reshape(points.shape[:-1])
+
+    return term
+
+
+def _place(objective: Objective, start: Tensor) -> Tensor:
+    """Return a generic point near the start at which f is finite, or else the start."""
+    point = generic_point(start)
+    return point if objective.value(point).isfinite() else start
+
+
+def _not_checked(order: int, why: str) -> None:
+    warnings.warn(f"module, loss: their {_NAMES[order]} could not be checked: {why}", stacklevel=2)
+
+
+def _fault(order: int, errors: DerivativeErrors) -> tuple[str, str]:
+    """Return what is wrong with derivatives of an order, and a guess at the cause."""
+    size = errors.by_order[order - 1]
+    if errors.missing:
+        return f"have no {_NAMES[order]}", errors.missing
+    if math.isnan(size):
+        return f"have {_NAMES[order]} that are not finite", "look for 0/0 and masked rows"
+    return (
+        f"have wrong {_NAMES[order]} (off by {size:.2g} of their size, compared with differences)",
+        "look for detach, no_grad and custom backward functions",
+    )
+
+
+def _described(fault: str, guess: str, operation: WrongOperation | None) -> str:
+    return f"module, loss: they {fault}: {operation or guess}"
+
+
+def _refuse_wrappers(module: nn.Module) -> None:
+    """Refuse modules whose inside PyTorch's functional calls or second derivatives cannot reach."""
+    if not isinstance(module, nn.Module):
+        said = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise ValueError(f"module: is {said}, must be a torch.nn.Module")
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    for name, part in module.named_modules():
+        said = f"module: {name or 'it'} is a {type(part).__name__}"
+        if isinstance(part, parallel):
+            raise ValueError(f"{said}; give what it wraps, its attribute .module")
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(f"{said}; give the module that it was scripted or traced from")
+        if isinstance(getattr(part, "_orig_mod", None), nn.Module):
+            raise ValueError(
+                f"{said}: compiled modules have no second derivative; give the uncompiled module, "
+                "its attribute ._orig_mod"
+            )
+        if getattr(part, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"{said} that was compiled in place: compiled modules have no second derivative; "
+                "make it without module.compile()"
+            )
+
+
+def _trained(module: nn.Module) -> dict[str, Tensor]:
     """Return the module's parameters that require a gradient, by name, detached."""
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise ValueError(f"module: {name} has no shape yet; call module(inputs) once first")
         if parameter.requires_grad and parameter.dtype not in (torch.float32, torch.float64):
+            remedy = (
+                "make its real and imaginary part two parameters"
+                if parameter.is_complex()
+                else "module.double() turns half precision into float64"
+            )
             raise ValueError(
-                f"module: {name} has dtype {parameter.dtype}, must be float32 or float64; "
-                "module.double() turns half precision into float64"
+                f"module: {name} has dtype {parameter.dtype}, must be float32 or float64; {remedy}"
             )
     trained = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
     if not any(parameter.numel() for parameter in trained.values()):
@@ -69,18 +380,16 @@ def _trained(module: torch.nn.Module) -> dict[str, Tensor]:
     return trained
 
 
-def _refuse_no_function(
-    one: Callable[[Tensor], Tensor], start: Tensor, given: dict[str, Tensor]
-) -> None:
+def _refuse_no_function(evaluation: _Evaluation, start: Tensor) -> None:
     """Evaluate f(θ) twice, and refuse what is not one number that depends on θ alone."""
     point = start.clone().requires_grad_()
     devices = [start.device] if start.is_cuda else []
     with torch.enable_grad(), torch.random.fork_rng(devices):
         before = _random_states(devices)
-        first = _evaluated(one, point, given)
+        first = _evaluated(evaluation, point)
         after = _random_states(devices)
         drew = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-        second = _evaluated(one, point, given)
+        second = _evaluated(evaluation, point)
     if drew:
         raise ValueError(
             "module: draws random numbers (dropout in training mode?), so that the loss is no "
@@ -105,22 +414,17 @@ def _refuse_no_function(
         )
 
 
-def _evaluated(one: Callable[[Tensor], Tensor], point: Tensor, given: dict[str, Tensor]) -> Tensor:
+def _evaluated(evaluation: _Evaluation, point: Tensor) -> Tensor:
     """Evaluate a user's module and loss; say what they were given if that fails."""
     try:
         with warnings.catch_warnings():
             # PyTorch only warns where a loss broadcasts (N, 1) against (N,) to (N, N).
             warnings.filterwarnings("error", message="Using a target size")
-            return one(point)
+            return evaluation(point)
     except Exception as error:  # a user's module may raise anything
-        known = ", ".join(
-            f"{name} of shape {tuple(x.shape)}, {x.dtype}, on {x.device}"
-            for name, x in given.items()
-            if isinstance(x, Tensor)
-        )
         raise ValueError(
             f"module, loss: evaluating them failed: {type(error).__name__}: {error}; they were "
-            f"given {known}"
+            f"given {evaluation.given()}"
         ) from error
 
 

@@ -7,16 +7,20 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 if TYPE_CHECKING:
     from gfgd.modules import ModuleObjective
 
 Term = Callable[[Tensor], Tensor]
+Point = Tensor | ArrayLike
+Inputs = Tensor | tuple[object, ...] | Mapping[str, object]
 
 
 class Objective:
@@ -47,20 +51,19 @@ class Objective:
         self.terms = terms
         self.dimension = dimension
 
-    def value(self, point: Tensor) -> Tensor:
+    def value(self, point: Point) -> Tensor:
         """Return f(θ), shape ``(...)``."""
-        self._check(point)
+        point = self._check(point)
         with torch.no_grad():
             return _total((term(point),) for term in self.terms)[0]
 
-    def gradient(self, point: Tensor) -> Tensor:
+    def gradient(self, point: Point) -> Tensor:
         """Return ∇f(θ), shape ``(..., d)``."""
         return self.value_and_gradient(point)[1]
 
-    def value_and_gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, point: Point) -> tuple[Tensor, Tensor]:
         """Return f(θ) and ∇f(θ) for the cost of one gradient."""
-        self._check(point)
-        point = point.detach().requires_grad_()
+        point = self._check(point).detach().requires_grad_()
 
         def contribution(term: Term) -> tuple[Tensor, ...]:
             value = term(point)
@@ -70,14 +73,15 @@ class Objective:
             value, gradient = _total(contribution(term) for term in self.terms)
         return value, gradient
 
-    def hessian_vector_product(self, point: Tensor, vector: Tensor) -> Tensor:
+    def hessian_vector_product(self, point: Point, vector: Point) -> Tensor:
         """Return ∇²f(θ) v, shape ``(..., d)``; θ and v broadcast against each other."""
         return self.gradient_and_hessian_vector_product(point, vector)[1]
 
     def gradient_and_hessian_vector_product(
-        self, point: Tensor, vector: Tensor
+        self, point: Point, vector: Point
     ) -> tuple[Tensor, Tensor]:
         """Return ∇f(θ) and ∇²f(θ) v for the cost of one Hessian-vector product."""
+        self.require_derivatives(2)
         point, vector = self._paired(point, vector)
 
         def contribution(term: Term) -> tuple[Tensor, ...]:
@@ -89,8 +93,9 @@ class Objective:
             gradient, product = _total(contribution(term) for term in self.terms)
         return gradient, product
 
-    def third_derivative(self, point: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def third_derivative(self, point: Point, first: Point, second: Point) -> Tensor:
         """Return the vector D³f(θ)[u, v], shape ``(..., d)``: ∇_θ ⟨u, ∇²f(θ) v⟩."""
+        self.require_derivatives(3)
         point, first = self._paired(point, first)
         point, second = self._paired(point, second)
 
@@ -102,12 +107,12 @@ class Objective:
         with torch.enable_grad():
             return _total(contribution(term) for term in self.terms)[0]
 
-    def hessian(self, point: Tensor) -> Tensor:
+    def hessian(self, point: Point) -> Tensor:
         """Return ∇²f(θ) in full, shape ``(d, d)``, for one θ of shape ``(d,)``.
 
         Costs d Hessian-vector products and d² numbers: for small d only.
         """
-        self._check(point)
+        point = self._check(point)
         if point.dim() != 1:
             raise ValueError(f"point has shape {tuple(point.shape)}: give one θ, shape (d,)")
         identity = torch.eye(self.dimension, dtype=point.dtype, device=point.device)
@@ -119,15 +124,18 @@ class Objective:
     def from_module(
         cls,
         module: torch.nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        inputs: Tensor,
-        targets: Tensor,
+        loss: Callable[..., Tensor],
+        inputs: Inputs,
+        targets: object = None,
+        *,
+        checked: bool = True,
     ) -> ModuleObjective:
         """Return f(θ) = loss(module_θ(inputs), targets) for any ``torch.nn.Module``.
 
         θ is the concatenation of the module's parameters that require a gradient, in the
         order of ``module.named_parameters()``; a parameter that is used twice (tied) counts
-        once. The module's own parameters, flattened, are ``objective.start``. The module itself
+        once. The module's own parameters, flattened, are ``objective.start``;
+        :func:`gfgd.modules.load_into` puts a θ back. The module itself
         stays untouched. Its frozen parameters and its buffers are copied now, and the buffers
         again for every evaluation, so that no running statistic changes. Whether it is in
         training mode is its own affair: batch normalisation in training mode uses the
@@ -142,46 +150,99 @@ class Objective:
         module, loss
             `loss` maps the module's output and `targets` to one number, such as a function of
             ``torch.nn.functional``.
-        inputs, targets
-            All samples in one batch, on the module's device and in dtypes that it takes.
+        inputs
+            All samples in one batch, on the module's device and in dtypes that it takes: a tensor,
+            a tuple of arguments, or a dict of keyword arguments.
+        targets
+            What `loss` takes besides the output. None: it is called with the output alone.
+        checked
+            Compare derivatives with differences, as described in the notes. False takes them as
+            they come, for a gradient that on purpose is not that of the loss.
 
         Raises
         ------
         ValueError
             If the module has no parameter to train, or one that is neither float32 nor float64;
+            if it is wrapped (``DataParallel``), scripted or compiled;
             if module and loss cannot be evaluated, do not return one number, broadcast the
             targets against outputs of another shape, or do not depend on θ; if they draw random
             numbers (dropout in training mode) or keep a state between evaluations, because
-            then f is no function of θ.
+            then f is no function of θ. And, here and in every later call that needs them, if its
+            derivatives are wrong.
 
         Notes
         -----
-        What cannot be seen from a few evaluations is left to
-        :func:`gfgd.derivative_checks.check_derivatives`: a gradient that is not that of f
-        (``detach``, straight-through estimators, ``spectral_norm``), and second derivatives that
-        PyTorch gets wrong (``weight_norm`` in version 2.13). In that version third derivatives are
-        wrong as well for layer normalisation, and for batch normalisation in training mode.
+        PyTorch differentiates what the author of an operation declared. That may be another
+        function's gradient on purpose (``detach``, straight-through estimators, ``padding_idx``),
+        and higher derivatives of some operations are wrong: in version 2.13 the second of
+        ``weight_norm`` and the third of layer normalisation, and of batch and
+        instance normalisation with the statistics of the batch. So gradients are compared with
+        differences of f here, Hessian-vector products before the first one is returned, and third
+        derivatives as well, near ``start`` and in float64, by
+        :func:`gfgd.derivative_checks.check_derivatives`. What is wrong is refused, with the name
+        of the operation, its layer and a remedy. Jumps of the gradient (ReLU) are no error. Where
+        the module cannot compute in float64 nothing can be told, and a warning says so.
+
         Attention runs on PyTorch's plain kernel, because its fused ones have no second derivative.
         """
         from gfgd.modules import ModuleObjective  # which is an Objective itself
 
-        return ModuleObjective(module, loss, inputs, targets)
+        return ModuleObjective(module, loss, inputs, targets, checked=checked)
 
-    def _check(self, point: Tensor) -> None:
+    @property
+    def unchecked(self) -> Objective:
+        """The same function, whose derivatives are taken as they come; see `from_module`."""
+        return self
+
+    def require_derivatives(self, order: int) -> None:
+        """Raise ``ValueError`` if derivatives up to `order`, 1 to 3, are wrong.
+
+        Every method that returns derivatives calls it. Only objectives of modules look, the first
+        time that an order is used.
+        """
+
+    def _check(self, point: Point) -> Tensor:
+        point = as_point(point)
         if point.shape[-1:] != (self.dimension,):
             raise ValueError(
                 f"point has shape {tuple(point.shape)}: its last dimension must be "
                 f"d = {self.dimension}, the number of parameters"
             )
-        if not point.is_floating_point():
-            raise ValueError(f"point has dtype {point.dtype}: must be float32 or float64")
+        return point
 
-    def _paired(self, point: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+    def _paired(self, point: Point, vector: Point) -> tuple[Tensor, Tensor]:
         """Broadcast θ against v, and let autograd follow θ."""
-        self._check(point)
-        self._check(vector)
-        point, vector = torch.broadcast_tensors(point.detach(), vector.detach())
-        return point.clone().requires_grad_(), vector
+        at, along = torch.broadcast_tensors(
+            self._check(point).detach(), self._check(vector).detach()
+        )
+        return at.clone().requires_grad_(), along
+
+
+def as_point(values: Point, name: str = "point") -> Tensor:
+    """Return a point of parameter space, or several, as a tensor of float32 or float64.
+
+    A tensor stays what it is, an array keeps its precision, and a list of numbers, which Python
+    holds in double precision, becomes float64.
+
+    Raises
+    ------
+    ValueError
+        That says `name`, for other dtypes (half precision cannot hold a step of gradient descent)
+        and for what is no array of numbers.
+    """
+    if not isinstance(values, Tensor):
+        try:
+            values = torch.as_tensor(np.array(values))  # a copy: read-only arrays are no tensors
+        except (TypeError, ValueError, RuntimeError):
+            what = type(values).__name__
+            raise ValueError(
+                f"{name}: is a {what}; give a tensor, or an array of numbers"
+            ) from None
+    if values.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{name}: has dtype {values.dtype}, must be float32 or float64; convert it to float64"
+        )
+    return values
 
 
 def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -189,7 +250,7 @@ def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     sizes = [torch.Size(shape).numel() for shape in shapes]
     pieces = point.split(sizes, dim=-1)
     return [
-        piece.reshape(*point.shape[:-1], *shape)
+        piece.reshape((*point.shape[:-1], *shape))
         for piece, shape in zip(pieces, shapes, strict=True)
     ]
 

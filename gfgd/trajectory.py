@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gfgd.files import replacing
+from gfgd.objective import as_point
 
 COMPLETED = "completed"
 
@@ -188,16 +189,7 @@ def starting_point(start: Tensor | ArrayLike) -> Tensor:
     >>> starting_point([1.0, 2.0])
     tensor([1., 2.], dtype=torch.float64)
     """
-    if not isinstance(start, Tensor):
-        try:
-            start = torch.as_tensor(np.array(start))  # a copy: a read-only array is no tensor
-        except (TypeError, ValueError, RuntimeError):
-            what = type(start).__name__
-            raise ValueError(f"start: is a {what}; give a tensor, or an array of numbers") from None
-    if start.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"start: has dtype {start.dtype}, must be float32 or float64; convert it to float64"
-        )
+    start = as_point(start, "start")
     if not start.isfinite().all():
         raise ValueError("start: has non-finite entries")
     return start.detach()

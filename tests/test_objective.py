@@ -1,9 +1,10 @@
 import gc
 
+import numpy as np
 import pytest
 import torch
 
-from gfgd.objective import Objective, unflatten
+from gfgd.objective import Objective, as_point, unflatten
 from tests.small_problems import quadratic, quartic, small_network
 
 
@@ -119,6 +120,53 @@ def test_wrong_shape_and_dtype_are_refused():
         objective.hessian(torch.zeros(4, 2))
     with pytest.raises(ValueError, match="at least one"):
         Objective(dimension=2)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda x: np.array(x, np.float32)])
+def test_arrays_and_lists_are_points_and_vectors(kind):
+    objective = quartic()
+    point = kind([1.5, -0.75])
+    tensor = torch.tensor([1.5, -0.75], dtype=torch.float64)
+    u, v = kind([1.0, 2.0]), [0.5, -1.0]
+    for given, expected in (
+        (objective.value(point), objective.value(tensor)),
+        (objective.gradient(point), objective.gradient(tensor)),
+        (objective.hessian(point), objective.hessian(tensor)),
+        (
+            objective.third_derivative(point, u, v),
+            objective.third_derivative(tensor, tensor.new([1, 2]), tensor.new([0.5, -1])),
+        ),
+    ):
+        torch.testing.assert_close(given, expected, check_dtype=False)
+    single = getattr(point, "dtype", None) == np.float32
+    assert as_point(point).dtype == (torch.float32 if single else torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.ones(2, dtype=torch.float16), "float16, must be float32 or float64; convert it"),
+        (torch.ones(2, dtype=torch.complex128), "complex128, must be"),
+        (np.array([1, 2]), "int64, must be"),
+        ([1.0, "two"], "is a list; give a tensor, or an array"),
+        ({"weight": 1.0}, "is a dict; give a tensor, or an array"),
+        (None, "is a NoneType; give"),
+    ],
+)
+def test_what_is_no_point_is_refused_by_name(bad, message):
+    objective = quadratic(1.0, 2.0)
+    with pytest.raises(ValueError, match=message):
+        objective.value_and_gradient(bad)
+    with pytest.raises(ValueError, match=message):
+        objective.hessian_vector_product([1.0, 2.0], bad)
+    with pytest.raises(ValueError, match=f"velocity: .*{message}"):
+        as_point(bad, "velocity")
+
+
+def test_unflatten_knows_scalars():
+    scalar, vector = unflatten(torch.tensor([1.0, 2.0, 3.0]), [(), (2,)])
+    assert scalar.shape == ()
+    assert vector.tolist() == [2.0, 3.0]
 
 
 def test_unflatten_keeps_the_batch():

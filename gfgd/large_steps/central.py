@@ -216,6 +216,7 @@ def central_flow(
             f"substeps = {substeps}: the error is estimated from a run with half as many, of which "
             "at least 2 are needed; give an even number from 4 on"
         )
+    objective.require_derivatives(3)  # now, not when the first eigenvalue becomes critical
     objective._check(start)
     if start.dim() != 1 or not start.isfinite().all():
         raise ValueError("start: give one finite point, shape (d,)")

@@ -421,6 +421,7 @@ def modified_objective(objective: Objective, step_size: float) -> Objective:
     tensor([3.3000, 4.4000])
     """
     checks.non_negative(step_size=step_size)
+    objective.require_derivatives(2)  # what is taken from `terms` below is not checked
 
     def term(point: Tensor) -> Tensor:
         with torch.enable_grad():  # the value needs ∇f even where nobody differentiates it
