@@ -1,16 +1,18 @@
 """The pipeline that makes the book, apart from the mathematics.
 
-A chapter needs three names of it at most: ``from gfgd.book import claim, record, report``. They
-are imported when they are asked for: they need IPython, and ``gfgd data`` does not.
+A chapter needs four names of it at most: ``from gfgd.book import claim, plain, record, report``.
+All but `plain` are imported when they are asked for: they need IPython, and ``gfgd data`` does not.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gfgd.book.numbers import plain
+
 if TYPE_CHECKING:
     from gfgd.book.claims import Claim, claim, record, report
 
-__all__ = ["Claim", "claim", "record", "report"]
+__all__ = ["Claim", "claim", "plain", "record", "report"]
 
 
 def __getattr__(name: str) -> Any:

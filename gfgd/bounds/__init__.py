@@ -11,12 +11,18 @@ from gfgd.bounds.distance import (
     fewest_iterations,
     fundamental_bound,
     guaranteed_step_size,
+    signed_bound,
+    signed_coefficient,
+    signed_step_size,
     tube_step_size,
 )
 
 __all__ = [
     "fundamental_bound",
     "euler_bound",
+    "signed_bound",
+    "signed_coefficient",
+    "signed_step_size",
     "convexity_bound",
     "guaranteed_step_size",
     "tube_step_size",

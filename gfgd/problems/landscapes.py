@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.objective import Objective
+from gfgd.trajectory import Trajectory
 
 #: Maps a start, shape ``(..., d)``, and times, shape ``(T,)``, to θ(t), shape ``(T, ..., d)``.
 ExactFlow = Callable[[Tensor, Tensor], Tensor]
@@ -43,6 +44,9 @@ class Landscape:
         An interval for each coordinate, to draw; contained in the ball, where there is one.
     radius
         Of the ball around 0 in which λ and β hold; infinite where they hold everywhere.
+    third
+        M₃ with |D³f(θ)[v, v, v]| ≤ M₃‖v‖³ in that ball: a Lipschitz constant of the Hessian, and
+        so of each of its eigenvalues. Infinite where none is given.
     minimum
         A global minimiser θ*, shape ``(d,)``; None where f has none, or none is given.
     flow
@@ -58,6 +62,7 @@ class Landscape:
     smoothness: float
     domain: tuple[tuple[float, float], ...]
     radius: float = math.inf
+    third: float = math.inf
     minimum: Tensor | None = None
     flow: ExactFlow | None = None
     descent: ExactDescent | None = None
@@ -123,6 +128,7 @@ def quadratic(*eigenvalues: float, name: str = "quadratic") -> Landscape:
         ),
         convexity_bound=min(eigenvalues),
         smoothness=max(map(abs, eigenvalues)),
+        third=0.0,
         domain=((-2.0, 2.0),) * len(eigenvalues),
         minimum=torch.zeros_like(values) if min(eigenvalues) >= 0 else None,
         flow=flow,
@@ -135,9 +141,9 @@ def ripples(
 ) -> Landscape:
     """Return f(θ) = Σ [½ θ_i² + (a/ω²)(1 − cos ωθ_i)], with amplitude a ≥ 0 and frequency ω.
 
-    The Hessian is diagonal with entries 1 + a cos ωθ_i, so that λ = 1 − a and β = 1 + a exactly:
-    strongly convex for a < 1, convex for a = 1, non-convex for a > 1 (with local minima besides
-    0 once a is large beside ω). Not quadratic, and no closed form.
+    The Hessian is diagonal with entries 1 + a cos ωθ_i, so that λ = 1 − a, β = 1 + a and
+    M₃ = aω exactly: strongly convex for a < 1, convex for a = 1, non-convex for a > 1 (with
+    local minima besides 0 once a is large beside ω). Not quadratic, and no closed form.
     """
     checks.non_negative(amplitude=amplitude)
     checks.positive(frequency=frequency)
@@ -156,6 +162,7 @@ def ripples(
         objective=Objective(value, dimension=dimension),
         convexity_bound=1 - amplitude,
         smoothness=1 + amplitude,
+        third=amplitude * frequency,
         domain=((-3.0, 3.0),) * dimension,
         minimum=torch.zeros(dimension, dtype=torch.float64),
     )
@@ -165,7 +172,7 @@ def quartic(dimension: int = 2, radius: float = 3.0, name: str = "quartic") -> L
     """Return f(θ) = ¼ Σ θ_i⁴: convex, and not strongly, since ∇²f(0) = 0.
 
     Flow θ_i(0)/√(1 + 2θ_i(0)² t). The Hessian is diagonal with entries 3θ_i², so that λ = 0
-    everywhere and β = 3R² for ‖θ‖ ≤ R.
+    everywhere, β = 3R² and M₃ = 6R for ‖θ‖ ≤ R.
     """
     checks.whole(1, dimension=dimension)
     checks.positive(radius=radius)
@@ -176,6 +183,7 @@ def quartic(dimension: int = 2, radius: float = 3.0, name: str = "quartic") -> L
         objective=Objective(lambda p: 0.25 * p.pow(4).sum(-1), dimension=dimension),
         convexity_bound=0.0,
         smoothness=3 * radius**2,
+        third=6 * radius,
         domain=((-half, half),) * dimension,
         radius=radius,
         minimum=torch.zeros(dimension, dtype=torch.float64),
@@ -192,7 +200,8 @@ def logistic(
 
     The loss of logistic regression on the N points x_i, each multiplied by its label ±1; convex.
     ∇²f = (1/N) Σ s_i (1 − s_i) x_i x_iᵀ with s_i = 1/(1 + e^{⟨x_i, θ⟩}) tends to 0 far out, so
-    that λ = 0; β = λmax(Σ x_i x_iᵀ)/(4N) exactly, at θ = 0. With b = 0 and a θ for which every
+    that λ = 0; β = λmax(Σ x_i x_iᵀ)/(4N) exactly, at θ = 0; M₃ = Σ‖x_i‖³/(6√3 N), since
+    |s(1 − s)(1 − 2s)| ≤ 1/(6√3). With b = 0 and a θ for which every
     ⟨x_i, θ⟩ > 0 (separable points) there is no minimum, and the flow runs to infinity. In one
     variable with x = −1 and b > 0 it is a slope whose steepness falls from 1 + b to b.
 
@@ -231,6 +240,7 @@ def logistic(
         objective=Objective(value, dimension=len(slope)),
         convexity_bound=0.0,
         smoothness=float(torch.linalg.matrix_norm(points, ord=2)) ** 2 / (4 * len(points)),
+        third=float(points.norm(dim=-1).pow(3).mean()) / (6 * math.sqrt(3)),
         domain=((-4.0, 4.0),) * len(slope),
     )
 
@@ -244,8 +254,8 @@ def saddle(curvature: float = 1.0, name: str = "saddle") -> Landscape:
 def bent_saddle(name: str = "bent_saddle") -> Landscape:
     """Return f(x, y) = ½ x² + cos y + 1: a saddle at 0 between minima at y = ±π, not quadratic.
 
-    The Hessian is diagonal with entries 1 and −cos y, so that λ = −1 and β = 1 exactly. Flow
-    x(0) e^{−t} and tan(y(t)/2) = tan(y(0)/2) e^t.
+    The Hessian is diagonal with entries 1 and −cos y, so that λ = −1, β = 1 and M₃ = 1
+    exactly. Flow x(0) e^{−t} and tan(y(t)/2) = tan(y(0)/2) e^t.
     """
 
     def flow(start: Tensor, times: Tensor) -> Tensor:
@@ -263,6 +273,7 @@ def bent_saddle(name: str = "bent_saddle") -> Landscape:
         ),
         convexity_bound=-1.0,
         smoothness=1.0,
+        third=1.0,
         domain=((-4.0, 4.0), (-4.0, 4.0)),
         minimum=torch.tensor([0.0, math.pi], dtype=torch.float64),
         flow=flow,
@@ -274,7 +285,7 @@ def valley(steepness: float = 4.0, radius: float = 2.75, name: str = "valley") -
 
     With residuals r = (x − 1, √c (y − x²)) and their Jacobian J,
     ∇²f = JᵀJ − 2c (y − x²) e₁e₁ᵀ. So λ = −2cR and β = 1 + c(1 + 4R²) + 2c(R² + R) are bounds,
-    not sharp, for ‖θ‖ ≤ R.
+    not sharp, for ‖θ‖ ≤ R. D³f[v, v, v] = 12cx v₁³ − 6c v₁²v₂ gives M₃ = 12cR + 4c/√3.
     """
     checks.positive(steepness=steepness)
     checks.at_least(2.75, radius=radius)
@@ -289,6 +300,7 @@ def valley(steepness: float = 4.0, radius: float = 2.75, name: str = "valley") -
         objective=Objective(value, dimension=2),
         convexity_bound=-2 * steepness * radius,
         smoothness=1 + steepness * (1 + 4 * radius**2) + 2 * steepness * (radius**2 + radius),
+        third=12 * steepness * radius + 4 * steepness / math.sqrt(3),
         domain=((-1.6, 1.6), (-0.8, 2.2)),
         radius=radius,
         minimum=torch.ones(2, dtype=torch.float64),
@@ -302,8 +314,8 @@ def two_layer_net(
 
     The smallest network whose loss is not convex: a saddle at 0, and minima on the hyperbola
     xy = c. For ‖θ‖ ≤ R the sharp constants are λ = −(c + R²/2) and β = c + 3R²/2, both at
-    x = −y = R/√2. The flow conserves x² − y²; started at x = y = s > 0 it stays there, with
-    x(t)² = c / (1 + (c/s² − 1) e^{−2ct}).
+    x = −y = R/√2, and M₃ = 3R, at x = y. The flow conserves x² − y²; started at x = y = s > 0
+    it stays there, with x(t)² = c / (1 + (c/s² − 1) e^{−2ct}).
     """
     checks.positive(target=target, radius=radius)
     half = radius / math.sqrt(2)
@@ -313,10 +325,99 @@ def two_layer_net(
         objective=Objective(lambda p: 0.5 * (p[..., 0] * p[..., 1] - target).square(), dimension=2),
         convexity_bound=-(target + radius**2 / 2),
         smoothness=target + 1.5 * radius**2,
+        third=3 * radius,
         domain=((-half, half),) * 2,
         radius=radius,
         minimum=torch.full((2,), math.sqrt(target), dtype=torch.float64),
     )
+
+
+def semicircle(pieces: int = 12, apart: float = 4.0, name: str = "semicircle") -> Landscape:
+    """Return f(θ) = ln Σ_i e^{⟨p_i, θ⟩ − c_i}: convex, its gradient runs along half a circle.
+
+    The slopes p_i = cos ψ_i (cos ψ_i, sin ψ_i), ψ_i = iπ/(2(n + 1)), lie on the circle with
+    diameter 1 through 0 and (1, 0). The offsets c_i are such that the flow from 0 passes from the
+    region where slope p_i prevails to that of p_{i+1}, one after the other, and stays in each
+    until the others are e^{−apart} times weaker. The leading-order error of gradient descent then
+    comes near ¼‖∇f(0)‖, the most that a convex objective allows.
+
+    λ = 0. ∇²f is the covariance of slopes in a disc of diameter 1, hence β = ¼; D³f is their third
+    central moment, hence M₃ = ¼.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two pieces or apart ≤ 0.
+    """
+    checks.whole(2, pieces=pieces)
+    checks.positive(apart=apart)
+    angles = torch.arange(1, pieces + 1, dtype=torch.float64) * math.pi / (2 * (pieces + 1))
+    slopes = angles.cos()[:, None] * torch.stack([angles.cos(), angles.sin()], dim=-1)
+    turns = slopes[:-1] - slopes[1:]
+    # On piece i the flow is θ' = −p_i: the exponents of i and i + 1 near each other at the rate
+    # ⟨turn, p_i⟩, and part at the rate ⟨turn, p_{i+1}⟩ on piece i + 1.
+    near, part = (turns * slopes[:-1]).sum(-1), (turns * slopes[1:]).sum(-1)
+    stays = apart * (1 / near + torch.cat([torch.zeros(1, dtype=torch.float64), 1 / part[:-1]]))
+    corners = -(stays[:, None] * slopes[:-1]).cumsum(0)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.float64), -(turns * corners).sum(-1).cumsum(0)])
+    reach = float(corners[-1].abs().max())
+    return Landscape(
+        name=name,
+        formula=r"\ln \sum_i e^{\langle p_i, \theta \rangle - c_i}",
+        objective=Objective(
+            lambda p: torch.logsumexp(p @ slopes.to(p).T - offsets.to(p), dim=-1), dimension=2
+        ),
+        convexity_bound=0.0,
+        smoothness=0.25,
+        third=0.25,
+        domain=((-reach, reach),) * 2,
+    )
+
+
+def tube_constants(known: Landscape, flow: Trajectory, radius: float) -> tuple[Tensor, Tensor]:
+    """Return β ≥ ‖∇²f‖ and m ≥ −λmin(∇²f) on the tube of radius ε around a flow, cell by cell.
+
+    Between two recorded times t_i and t_{i+1} = t_i + h the flow is at most
+    ρ = ‖∇f(θ(t_i))‖ h e^{μh} away from θ(t_i), μ = max(0, −λ). An eigenvalue of the Hessian
+    changes by at most M₃ times the way. So with the Hessian at θ(t_i)
+
+    β = ‖∇²f‖ + M₃ (ε + ρ)   and   m = −λmin(∇²f) + M₃ (ε + ρ),
+
+    or the landscape's own constants where those are smaller.
+
+    Parameters
+    ----------
+    known
+        The landscape.
+    flow
+        Its gradient flow at T times, points of shape ``(T, d)``, taken as exact.
+    radius
+        ε ≥ 0.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        β and m, each of shape ``(T − 1,)``.
+
+    Raises
+    ------
+    ValueError
+        If the tube may leave the ball in which the landscape's constants hold.
+    """
+    checks.non_negative(radius=radius)
+    points, widths = flow.points[:-1], flow.times.diff()
+    growth = torch.exp(max(0.0, -known.convexity_bound) * widths)
+    reach = radius + known.objective.gradient(points).norm(dim=-1) * widths * growth
+    if (points.norm(dim=-1) + reach > known.radius).any():
+        raise ValueError(
+            f"radius = {radius:g}: the tube may leave ‖θ‖ ≤ {known.radius:g}, where the constants "
+            f"of {known.name!r} hold; take a smaller one, or record the flow more often"
+        )
+    spectra = torch.linalg.eigvalsh(torch.stack([known.objective.hessian(p) for p in points]))
+    change = torch.where(reach > 0, known.third * reach, 0.0)  # M₃ may be infinite
+    smoothness = spectra.abs().amax(dim=-1) + change
+    rate = change - spectra[:, 0]
+    return smoothness.clamp(max=known.smoothness), rate.clamp(max=-known.convexity_bound)
 
 
 def _column(times: Tensor, start: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ CURVED = [
     landscapes.quadratic(-0.5, 0.0, 3.0),
     landscapes.logistic([3.0, 1.0], [-1.0, 2.0], [0.5, 0.5]),
     landscapes.logistic([-1.0], tilt=[0.5], name="slope"),
+    landscapes.semicircle(5),
 ]
 EVERY = [*LANDSCAPES.values(), *CURVED]
 named = pytest.mark.parametrize("known", EVERY, ids=lambda known: known.name)
@@ -88,6 +89,73 @@ def test_logistic_is_steepest_at_0_and_flat_far_out():
 
 
 @named
+def test_third_derivative_stays_below_its_constant(known):
+    points = sample(known, 300, seed=2)
+    generator = torch.Generator().manual_seed(5)
+    draw = torch.randn(points.shape, generator=generator, dtype=torch.float64)
+    unit = draw / draw.norm(dim=-1, keepdim=True)
+    cubic = (known.objective.third_derivative(points, unit, unit) * unit).sum(-1)
+    assert cubic.abs().max() <= known.third * (1 + 1e-9) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("known", "at", "along"),
+    [
+        (landscapes.ripples(0.8), [math.pi / 6, 0.0], [1.0, 0.0]),
+        (landscape("quartic"), [3.0, 0.0], [1.0, 0.0]),
+        (landscape("bent_saddle"), [0.0, math.pi / 2], [0.0, 1.0]),
+        (landscape("two_layer_net"), [3 / math.sqrt(2)] * 2, [math.sqrt(0.5)] * 2),
+        (landscapes.logistic([2.0]), [math.log(2 + math.sqrt(3)) / 2], [1.0]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_third_derivatives_that_are_called_exact_are_attained(known, at, along):
+    at, along = (torch.tensor(v, dtype=torch.float64) for v in (at, along))
+    cubic = (known.objective.third_derivative(at, along, along) * along).sum()
+    assert abs(float(cubic)) == pytest.approx(known.third, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", list(LANDSCAPES))
+def test_tube_constants_hold_between_the_recorded_times(name):
+    known, radius = landscape(name), 0.05
+    start = torch.tensor([0.9, 0.3], dtype=torch.float64)
+    coarse = torch.linspace(0, 1, 21, dtype=torch.float64)
+    fine = torch.linspace(0, 1, 201, dtype=torch.float64)
+    flow = gradient_flow(known.objective, start, fine, rtol=1e-10, atol=1e-12)
+    smoothness, rate = landscapes.tube_constants(known, flow.at(coarse), radius)
+    assert (smoothness <= known.smoothness).all()
+    assert (rate <= -known.convexity_bound).all()
+    generator = torch.Generator().manual_seed(1)
+    for i, point in enumerate(flow.points[:-1]):
+        away = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+        found = eigenvalues(known, point + radius * away / away.norm(dim=-1, keepdim=True))
+        assert found.abs().max() <= smoothness[i // 10] + 1e-9
+        assert -found.min() <= rate[i // 10] + 1e-9
+
+
+def test_tube_constants_refuse_to_leave_the_ball():
+    net = landscape("two_layer_net")
+    times = torch.linspace(0, 1, 5, dtype=torch.float64)
+    flow = gradient_flow(net.objective, torch.tensor([1.9, -0.9], dtype=torch.float64), times)
+    with pytest.raises(ValueError, match="radius = 1: the tube may leave"):
+        landscapes.tube_constants(net, flow, 1.0)
+
+
+def test_semicircle_turns_its_gradient_along_half_a_circle():
+    known = landscapes.semicircle(6, apart=8.0)
+    times = torch.linspace(0, 4000, 400, dtype=torch.float64)
+    start = torch.zeros(2, dtype=torch.float64)
+    flow = gradient_flow(known.objective, start, times, estimate_error=False)
+    gradients = known.objective.gradient(flow.points)
+    centre = torch.tensor([0.5, 0.0], dtype=torch.float64)
+    off = (gradients - centre).norm(dim=-1)
+    # On the chords of a hexagon-like line inside the circle, touching it six times.
+    assert off.max() <= 0.5 + 1e-9
+    assert off.min() >= 0.5 * math.cos(math.pi / 14) - 1e-3
+    assert gradients[-1].norm() == pytest.approx(math.sin(math.pi / 14), abs=1e-3)
+
+
+@named
 def test_gradient_is_that_of_finite_differences(known):
     (point,) = sample(known, 1, seed=3)
     steps = 1e-5 * torch.eye(known.dimension, dtype=torch.float64)
@@ -143,7 +211,7 @@ def test_closed_descent_of_a_quadratic(values, step_size, iterations):
 @named
 def test_minimum_is_a_critical_point_below_every_sample(known):
     if known.minimum is None:
-        assert known.convexity == "non-convex" or known.name in ("logistic", "slope")
+        assert known.convexity == "non-convex" or known.name in ("logistic", "slope", "semicircle")
         return
     assert known.objective.gradient(known.minimum).norm() < 1e-12
     low = known.objective.value(known.minimum)

@@ -1,0 +1,36 @@
+"""Numbers as a reader wants them: no e-notation in text."""
+
+from __future__ import annotations
+
+import math
+from typing import SupportsFloat
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(value: SupportsFloat, digits: int = 2) -> str:
+    """Return a number with so many significant digits, as 0.0012, 35 000 or 1.2 × 10⁻⁵.
+
+    Numbers below 0.001 or from a million on are written with a power of ten.
+
+    Examples
+    --------
+    >>> plain(0.00123), plain(1.23e-5), plain(123456.0, 3), plain(0)
+    ('0.0012', '1.2 × 10⁻⁵', '123 000', '0')
+
+    Raises
+    ------
+    ValueError
+        If digits < 1.
+    """
+    if digits < 1:
+        raise ValueError(f"digits = {digits}: must be at least 1")
+    number = float(value)
+    if number == 0 or not math.isfinite(number):
+        return {0: "0", math.inf: "∞", -math.inf: "−∞"}.get(number, "no number")
+    mantissa, exponent = f"{abs(number):.{digits - 1}e}".split("e")
+    power, sign = int(exponent), "−" if number < 0 else ""
+    if -3 <= power < 6:
+        fixed = f"{float(f'{mantissa}e{power}'):,.{max(0, digits - 1 - power)}f}"
+        return sign + fixed.replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{sign}{mantissa} × 10{str(power).translate(_RAISED)}"
