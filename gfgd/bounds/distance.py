@@ -18,7 +18,7 @@ from torch import Tensor
 from gfgd import checks
 
 
-def fundamental_bound(times: Tensor, defect: Tensor, rate: Tensor) -> Tensor:
+def fundamental_bound(times: Tensor, defect: Tensor | float, rate: Tensor | float) -> Tensor:
     """Return B(t) = ∫₀ᵗ exp(∫ₛᵗ m) δ(s) ds at the given times, shape ``(T, ...)``.
 
     The fundamental theorem of numerical integration (Hairer, Nørsett & Wanner 1993, Theorem
@@ -49,7 +49,12 @@ def fundamental_bound(times: Tensor, defect: Tensor, rate: Tensor) -> Tensor:
     return _accumulate(rate * widths, torch.where(defect == 0, 0.0, gain))
 
 
-def euler_bound(step_size: float, smoothness: Tensor, field_norms: Tensor, rate: Tensor) -> Tensor:
+def euler_bound(
+    step_size: float,
+    smoothness: Tensor | float,
+    field_norms: Tensor | float,
+    rate: Tensor | float,
+) -> Tensor:
     """Return the bound on Euler's error at iterates 0 … K, shape ``(K + 1, ...)``.
 
     Between θ_k and θ_{k+1} = θ_k + η g_k the Euler polygon has, at s after iterate k, the
@@ -282,7 +287,11 @@ def guaranteed_step_size(
 
 
 def tube_step_size(
-    distance: float, times: Tensor, smoothness: Tensor, gradient_norm: Tensor, rate: Tensor
+    distance: float,
+    times: Tensor,
+    smoothness: Tensor | float,
+    gradient_norm: Tensor | float,
+    rate: Tensor | float,
 ) -> float:
     """Return η = ε / max_t ∫₀ᵗ exp(∫ₛᵗ m) β γ ds: GD then stays within ε of the flow.
 

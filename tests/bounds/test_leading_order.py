@@ -1,5 +1,7 @@
 """The predicted error of GD against closed forms and against GD itself."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -58,3 +60,25 @@ def test_step_size_for_a_distance():
         found.step_size(0)
     with pytest.raises(ValueError, match="step_size = -1"):
         found.distance(-1)
+
+
+def test_on_the_semicircle_the_error_comes_near_a_quarter_of_the_gradient():
+    # Between two slopes p and q that are met one after the other H = h d dᵀ, d ∥ p − q. There
+    # a = ⟨d, ∇f⟩ falls from ⟨d, p⟩ to ⟨d, q⟩ and ⟨d, u⟩/a changes by −½ ln of their quotient.
+    known = landscapes.semicircle(6, apart=9.0)
+    angles = torch.arange(1, 7, dtype=torch.float64) * torch.pi / 14
+    slopes = angles.cos()[:, None] * torch.stack([angles.cos(), angles.sin()], dim=-1)
+    expected = torch.zeros(2, dtype=torch.float64)
+    for p, q in pairwise(slopes):
+        d = (p - q) / (p - q).norm()
+        before, after = d @ p, d @ q
+        along = after * (expected @ d / before - 0.5 * torch.log(before / after))
+        expected = expected + d * (along - expected @ d)
+    start = torch.zeros(2, dtype=torch.float64)
+    times = torch.linspace(0, 3000, 3, dtype=torch.float64)
+    found = leading_order_error(known.objective, start, times, rtol=1e-8, atol=1e-10)
+    first = known.objective.gradient(start).norm()
+    assert float(found.coefficient[-1].norm() / first) == pytest.approx(
+        float(expected.norm() / slopes[0].norm()), rel=2e-3
+    )
+    assert 0.22 < float(found.coefficient[-1].norm() / first) < 0.25
