@@ -1,4 +1,7 @@
-"""A chapter's page folds code that only sets up, draws, or puts numbers into words."""
+"""A chapter's page folds code that only sets up, draws, or puts numbers into words.
+
+It may also fold a cell that prepares: one that defines functions and names, and runs nothing else.
+"""
 
 import ast
 
@@ -27,6 +30,20 @@ def shows(source):
     return bool(named & SHOWN_BY or drawn)
 
 
+def prepares(source):
+    """Whether a cell only defines functions, and names for what they need."""
+    statements = ast.parse(source).body
+    kinds = (ast.FunctionDef, ast.Assign, ast.AnnAssign)
+    defines = any(isinstance(statement, ast.FunctionDef) for statement in statements)
+    return defines and all(isinstance(statement, kinds) for statement in statements)
+
+
+def test_a_cell_that_runs_something_does_not_prepare():
+    assert prepares("a = 1\ndef f():\n    return a")
+    assert not prepares("a = 1")
+    assert not prepares("def f():\n    return 1\nfor i in range(3):\n    f()")
+
+
 @pytest.mark.parametrize("path", chapters(ROOT), ids=lambda path: path.stem)
 def test_code_that_shows_is_folded_and_code_that_computes_is_not(path):
     notebook = nbformat.read(path, as_version=4)
@@ -36,5 +53,7 @@ def test_code_that_shows_is_folded_and_code_that_computes_is_not(path):
         tags = cell.metadata.get("tags", [])
         setting_up = "check-parameters" in tags
         figure = "mystnb" in cell.metadata
-        wanted = setting_up or figure or shows(plain_python(cell.source))
-        assert ("hide-input" in tags) == wanted, cell.source
+        source = plain_python(cell.source)
+        wanted = setting_up or figure or shows(source)
+        folded = "hide-input" in tags
+        assert folded == wanted or (folded and prepares(source)), cell.source
