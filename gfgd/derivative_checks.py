@@ -237,6 +237,45 @@ def generic_point(point: Tensor, *, seed: int = 0) -> Tensor:
     return point + 1e-2 * drawn * (point.abs() + 0.1 * mean_size)
 
 
+def unexplained_part(objective: Objective, points: Tensor, step_size: float) -> float:
+    """Return how much of ∇f's change in steps of GD the Hessian leaves unexplained.
+
+    In a step from p to q = p − η∇f(p) a smooth f has
+    ∇f(q) − ∇f(p) = ∫₀¹ H(p + x(q − p)) (q − p) dx; jumps of the gradient (ReLU) are missing on the
+    right. The result is the sum of the norms of what is missing over that of the norms of the
+    changes.
+
+    Simpson's rule takes the integral. Where f is smooth its error is O(η⁴) of the change, so that a
+    part that does not shrink with η is jumps, and one that does is a step too large to tell.
+
+    Parameters
+    ----------
+    objective, points
+        f and points p, shape ``(..., d)``. A step that ends where ∇f is not finite does not count.
+    step_size
+        η > 0.
+
+    Returns
+    -------
+    float
+        NaN where no gradient changes.
+    """
+    checks.positive(step_size=step_size)
+    changes = missing = 0.0
+    for point in points.reshape(-1, objective.dimension):
+        gradient = objective.gradient(point)
+        step = -step_size * gradient
+        explained = sum(
+            weight * objective.hessian_vector_product(point + x * step, step)
+            for x, weight in ((0.0, 1 / 6), (0.5, 2 / 3), (1.0, 1 / 6))
+        )
+        change = objective.gradient(point + step) - gradient
+        if (change - explained).isfinite().all():
+            changes += float(change.norm())
+            missing += float((change - explained).norm())
+    return missing / changes if changes else math.nan
+
+
 #: Operations whose first derivative jumps, by the beginning of their names in autograd's graph.
 KINKED = (
     *("Abs", "AdaptiveMaxPool", "Amax", "Amin", "Clamp", "FractionalMaxPool", "Hard", "Kthvalue"),

@@ -75,6 +75,11 @@ class ModuleObjective(Objective):
         """The same function, whose derivatives are taken as they come."""
         return Objective(*self.terms, dimension=self.dimension)
 
+    def outputs(self, point: Point) -> Any:
+        """Return what the module makes of the inputs at one θ, shape ``(d,)``."""
+        with torch.no_grad():
+            return self._evaluation.outputs(self._check(point))
+
     def require_derivatives(self, order: int) -> None:
         """Raise ``ValueError`` if derivatives up to `order`, 1 to 3, are wrong near `start`.
 
@@ -223,6 +228,10 @@ class _Evaluation:
     buffers: dict[str, Tensor]
 
     def __call__(self, point: Tensor) -> Tensor:
+        outputs = self.outputs(point)
+        return self.loss(outputs) if self.targets is None else self.loss(outputs, self.targets)
+
+    def outputs(self, point: Tensor) -> Any:
         pieces = unflatten(point, list(self.shapes.values()))
         weights = {
             name: piece.to(self.dtypes[name])
@@ -234,11 +243,9 @@ class _Evaluation:
             args, kwargs = (), dict(self.inputs)
         elif type(self.inputs) is not tuple:  # a packed sequence is a kind of tuple
             args = (self.inputs,)
+        state = {**self.frozen, **buffers, **weights}
         with sdpa_kernel(SDPBackend.MATH):
-            outputs = torch.func.functional_call(
-                self.module, {**self.frozen, **buffers, **weights}, args, kwargs
-            )
-            return self.loss(outputs) if self.targets is None else self.loss(outputs, self.targets)
+            return torch.func.functional_call(self.module, state, args, kwargs)
 
     def in_double(self) -> _Evaluation:
         """Return the same function, computed in float64."""

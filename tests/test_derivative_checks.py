@@ -1,3 +1,6 @@
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -6,6 +9,7 @@ from gfgd.derivative_checks import (
     generic_point,
     jumps_at,
     kinked_operations,
+    unexplained_part,
 )
 from gfgd.objective import Objective
 from tests.small_problems import small_network
@@ -107,6 +111,22 @@ def test_a_jump_of_the_value_is_seen_and_a_kink_is_none():
     kinked = Objective(lambda p: (p - 1).abs().sum(-1), dimension=2)
     assert not jumps_at(kinked, one)
     assert not jumps_at(small_network(), small_network().initial(0))
+
+
+def test_the_unexplained_part_shrinks_with_the_step_where_f_is_smooth_and_only_there():
+    """In order 4; ReLU's stays as it is as long as units switch."""
+    smooth, kinked = small_network("tanh"), small_network("relu", hidden=(60, 40))
+    points = torch.stack([smooth.initial(seed) for seed in range(4)])
+    parts = [unexplained_part(smooth, points, size) for size in (0.5, 0.25, 0.125)]
+    orders = [math.log2(a / b) for a, b in pairwise(parts)]
+    assert orders[-1] == pytest.approx(4, abs=0.4)
+    points = torch.stack([kinked.initial(seed) for seed in range(40)])
+    jumping = [unexplained_part(kinked, points, size) for size in (0.5, 0.125)]
+    assert min(jumping) > 0.05
+    assert jumping[1] > 0.3 * jumping[0]
+    assert math.isnan(
+        unexplained_part(Objective(lambda p: p.sum(-1), dimension=2), torch.ones(2), 1)
+    )
 
 
 def test_a_generic_point_is_near_and_off_zero():

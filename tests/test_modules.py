@@ -349,6 +349,8 @@ def test_from_module_refuses_a_class_as_loss_and_says_its_weights_dtype():
     loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match=r"the loss's weight of shape \(3,\), torch.float32"):
         Objective.from_module(module, loss, inputs, labels)
+    given = Objective.from_module(module, torch.nn.functional.cross_entropy, inputs, labels)
+    assert torch.equal(given.outputs(given.start), module(inputs))
     weighted = Objective.from_module(module, converted(loss, torch.float64), inputs, labels)
     weights = torch.tensor([1.0, 2.0, 3.0]).double()
     expected = Objective.from_module(

@@ -73,6 +73,24 @@ def load_function(path: str, argument: str = "path") -> Callable[..., Any]:
     return found
 
 
+def load_factory(path: str, argument: str = "path") -> Callable[[], Any]:
+    """Return the function that an import path names and that makes something without arguments.
+
+    Raises
+    ------
+    ValueError
+        As `load_function`, or if what is named is a ``torch.nn.Module`` itself: it would keep what
+        an earlier run has left in it.
+    """
+    found = load_function(path, argument)
+    if isinstance(found, torch.nn.Module):
+        raise ValueError(
+            f"{argument} = {path!r}: is a {type(found).__name__} itself; name a function that "
+            "makes and returns it"
+        )
+    return found
+
+
 def make_network(path: str, *, seed: int) -> torch.nn.Module:
     """Return the module that the function at an import path makes when called without arguments.
 
@@ -93,17 +111,18 @@ def make_network(path: str, *, seed: int) -> torch.nn.Module:
     return module
 
 
-def make_data(path: str, *, seed: int) -> tuple[Tensor, Tensor]:
+def make_data(path: str, *, seed: int) -> tuple[Any, Any]:
     """Return the inputs and targets, one sample a row, that the function at a path returns.
 
-    Arrays are turned into tensors. The function is called without arguments, after
-    ``torch.manual_seed(seed)``.
+    Arrays are turned into tensors, whole numbers among the targets into int64, as PyTorch's losses
+    want labels. Inputs may be a tuple or a dict, arguments of the module; targets may be None. The
+    function is called without arguments, after ``torch.manual_seed(seed)``.
 
     Raises
     ------
     ValueError
-        As `load_function`, or if the function fails or does not return two tensors or arrays of
-        equal, positive length with finite entries.
+        As `load_function`, or if the function fails or does not return two of these, of equal,
+        positive length with finite entries.
     """
     said = f"data = {path!r}"
     pair = _call(path, "data", seed)
@@ -111,14 +130,17 @@ def make_data(path: str, *, seed: int) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{said}: returned {_described(pair)}; must return a pair (inputs, targets)"
         )
-    inputs, targets = (
-        _tensor(value, f"{said}: {name}")
-        for name, value in zip(("inputs", "targets"), pair, strict=True)
-    )
-    if len(inputs) != len(targets):
+    inputs, targets = _tensors(pair[0], f"{said}: inputs"), pair[1]
+    if targets is not None:
+        targets = _tensor(targets, f"{said}: targets")
+        targets = targets if targets.is_floating_point() else targets.long()
+    parts = inputs.values() if isinstance(inputs, dict) else inputs
+    tensors = [*(parts if isinstance(inputs, (tuple, dict)) else [inputs]), targets]
+    shapes = [tuple(tensor.shape) for tensor in tensors if tensor is not None]
+    if len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
-            f"{said}: inputs have shape {tuple(inputs.shape)} and targets {tuple(targets.shape)}; "
-            "the first dimension, the samples, must be the same"
+            f"{said}: returned tensors of shapes {', '.join(map(str, shapes))}; the first "
+            "dimension, the samples, must be the same"
         )
     return inputs, targets
 
@@ -129,12 +151,26 @@ def load_loss(name: str) -> Callable[..., Any]:
     Raises
     ------
     ValueError
-        If it is neither a key of `LOSSES` nor an import path that `load_function` can load.
+        If it is neither a key of `LOSSES` nor an import path that `load_function` can load, or is a
+        class that cannot be called without arguments.
+
+    Notes
+    -----
+    Of a class, such as ``torch.nn:CrossEntropyLoss``, an instance is made without arguments.
     """
     if ":" not in name and name not in LOSSES:
         known = ", ".join(repr(key) for key in LOSSES)
         raise ValueError(f"loss = {name!r}: must be {known}, or package.module:function")
-    return load_function(LOSSES.get(name, name), "loss")
+    loss = load_function(LOSSES.get(name, name), "loss")
+    if not isinstance(loss, type):
+        return loss
+    try:
+        return loss()
+    except Exception as error:  # a user's class may raise anything
+        raise ValueError(
+            f"loss = {name!r}: is a class, and making it without arguments failed: "
+            f"{type(error).__name__}: {error}; name a function of outputs and targets"
+        ) from error
 
 
 def _from_name(name: str, said: str) -> ModuleType:
@@ -203,7 +239,7 @@ def _broken(said: str, error: BaseException) -> ValueError:
 
 def _call(path: str, argument: str, seed: int) -> Any:
     """Call a reader's function without arguments, with torch seeded for it alone."""
-    function = load_function(path, argument)
+    function = load_factory(path, argument)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         try:
@@ -213,6 +249,15 @@ def _call(path: str, argument: str, seed: int) -> Any:
                 f"{argument} = {path!r}: calling it without arguments failed: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def _tensors(value: Any, said: str) -> Any:
+    """Return inputs as a tensor, or a tuple or dict of tensors."""
+    if isinstance(value, tuple):
+        return tuple(_tensor(one, f"{said}[{i}]") for i, one in enumerate(value))
+    if isinstance(value, dict):
+        return {key: _tensor(one, f"{said}[{key!r}]") for key, one in value.items()}
+    return _tensor(value, said)
 
 
 def _tensor(value: Any, said: str) -> Tensor:

@@ -12,7 +12,13 @@ import torch
 from gfgd.book import cli, commands
 from gfgd.book.errors import ParameterError, UsageError
 from gfgd.book.execute import read_claims
-from gfgd.book.importing import load_function, load_loss, make_data, make_network
+from gfgd.book.importing import (
+    load_factory,
+    load_function,
+    load_loss,
+    make_data,
+    make_network,
+)
 from gfgd.book.parameters import validate
 
 CHAPTER = Path(__file__).parents[2] / "chapters" / "16_your_network.ipynb"
@@ -122,6 +128,7 @@ def test_a_module_that_does_not_import(folder, source, message, form):
     [
         ("return 3", "returned a int, no torch.nn.Module"),
         ("return torch.nn.ReLU", "returned the class ReLU, no torch.nn.Module"),
+        ("return torch.nn.Linear(2, 3).weight", "returned a Parameter, no torch.nn.Module"),
         ("raise RuntimeError('no luck')", "without arguments failed: RuntimeError: no luck"),
     ],
 )
@@ -144,7 +151,7 @@ def test_a_factory_that_wants_arguments(folder):
         ("3", "returned a int; must return a pair"),
         ("torch.zeros(2, 2)", "returned a Tensor; must return a pair"),
         ("(torch.zeros(2), 'two')", "targets are a str; must be a tensor"),
-        ("(torch.zeros(2), torch.zeros(3))", r"inputs have shape \(2,\) and targets \(3,\)"),
+        ("(torch.zeros(2), torch.zeros(3))", r"returned tensors of shapes \(2,\), \(3,\)"),
         ("(torch.zeros(0, 2), torch.zeros(0))", "must have a row for a sample"),
         ("(torch.tensor(1.0), torch.zeros(3))", "must have a row for a sample"),
         ("(torch.full((2, 1), torch.nan), torch.zeros(2))", "inputs: must be finite"),
@@ -156,6 +163,40 @@ def test_data_that_are_none(folder, value, message):
     (place / f"{name}.py").write_text(f"import torch\ndef make():\n    return {value}\n")
     with pytest.raises(ValueError, match=message):
         make_data(f"{name}:make", seed=0)
+
+
+def test_inputs_may_be_a_tuple_or_a_dict_and_targets_none(folder):
+    place, stem = folder
+    (place / f"{stem}_several.py").write_text(
+        "import torch, numpy as np\n"
+        "def pair(): return (torch.ones(3, 2), np.arange(3)), np.zeros(3, dtype=np.uint8)\n"
+        "def named(): return {'tokens': np.arange(3), 'mask': [[1.0], [0.0], [1.0]]}, None\n"
+        "def unequal(): return {'tokens': np.arange(3), 'mask': [1.0]}, None\n"
+    )
+    inputs, targets = make_data(f"{stem}_several:pair", seed=0)
+    assert [tuple(one.shape) for one in inputs] == [(3, 2), (3,)]
+    assert targets.dtype == torch.int64
+    inputs, targets = make_data(f"{stem}_several:named", seed=0)
+    assert inputs["mask"].shape == (3, 1)
+    assert targets is None
+    with pytest.raises(ValueError, match=r"shapes \(3,\), \(1,\)"):
+        make_data(f"{stem}_several:unequal", seed=0)
+
+
+def test_a_module_itself_is_no_factory(folder):
+    place, stem = folder
+    (place / f"{stem}_made.py").write_text("import torch\nnet = torch.nn.Linear(2, 3)\n")
+    with pytest.raises(ValueError, match=r"network = .* is a Linear itself; name a function that"):
+        load_factory(f"{stem}_made:net", "network")
+    with pytest.raises(ParameterError, match="is a Linear itself"):
+        validate(CHAPTER, {"network": f"{stem}_made:net"})
+
+
+def test_of_a_class_of_losses_an_instance_is_made():
+    loss = load_loss("torch.nn:CrossEntropyLoss")
+    assert isinstance(loss, torch.nn.CrossEntropyLoss)
+    with pytest.raises(ValueError, match="is a class, and making it without arguments failed"):
+        load_loss("torch.nn:AdaptiveLogSoftmaxWithLoss")
 
 
 def test_losses_by_name_and_by_path():
