@@ -5,6 +5,7 @@ the book's repository is known it opens with a cell that installs gfgd if it is 
 the same notebook runs on a machine that has nothing of the book, such as Colab's.
 """
 
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +33,28 @@ class Repository:
 
 
 def read_repository(root: Path) -> Repository | None:
-    """Return the repository that ``_config.yml`` names, or None while its URL is empty."""
+    """Return the repository that the package's metadata name, or None while they name none.
+
+    Its URL is ``Repository`` in the table ``project.urls`` of ``pyproject.toml``; the branch that
+    the notebooks are published on stands in ``_config.yml``.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    url = project.get("urls", {}).get("Repository", "").rstrip("/")
     options = _theme_options(yaml.safe_load(_read_config(root)))
-    url = options["repository_url"].rstrip("/")
     return Repository(url, options["repository_branch"]) if url else None
 
 
 def configuration(root: Path) -> str:
-    """Return the book's configuration, without launch buttons while there is no repository.
+    """Return the book's configuration with the repository's URL, or without launch buttons.
 
-    The theme cannot build their links without its URL.
+    The theme cannot build their links without it.
     """
-    if read_repository(root):
-        return _read_config(root)
+    repository = read_repository(root)
     config = yaml.safe_load(_read_config(root))
-    del _theme_options(config)["launch_buttons"]
+    if repository:
+        _theme_options(config)["repository_url"] = repository.url
+    else:
+        del _theme_options(config)["launch_buttons"]
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 

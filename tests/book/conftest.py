@@ -45,7 +45,7 @@ def book(tmp_path: Path) -> Path:
     """A checkout of a book of one chapter."""
     root = tmp_path / "book"
     write_notebook(root / "chapters" / "01_tiny.ipynb", CLAIM)
-    for name in ("_config.yml", "references.bib", "CITATION.cff"):
+    for name in ("_config.yml", "references.bib", "CITATION.cff", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
     (root / "index.md").write_text("# Tiny\n\n{cite}`chen2018neural`\n", encoding="utf-8")
     (root / "references.md").write_text("# References\n\n```{bibliography}\n```\n")

@@ -37,11 +37,8 @@ def test_named_authors_and_a_repository(book):
         {"name": "a group"},
     ]
     path.write_text(yaml.safe_dump(recorded), encoding="utf-8")
-    config = book / "_config.yml"
-    text = config.read_text(encoding="utf-8").replace(
-        'repository_url: ""', "repository_url: https://example.org/a/b"
-    )
-    config.write_text(text, encoding="utf-8")
+    with (book / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write('[project.urls]\nRepository = "https://example.org/a/b"\n')
     found = entries(book)["gfgd"]
     assert [str(person) for person in found.persons["author"]] == [
         "Cauchy, Augustin-Louis",

@@ -23,13 +23,9 @@ REPOSITORY = Repository("https://github.com/someone/some-book", "notebooks")
 
 
 def name_repository(root):
-    """Write a repository's URL into a checkout's configuration."""
-    path = root / "_config.yml"
-    text = path.read_text(encoding="utf-8")
-    empty = 'repository_url: ""'
-    assert empty in text
-    named = text.replace(empty, f"repository_url: {REPOSITORY.url}/")
-    path.write_text(named, encoding="utf-8")
+    """Write a repository's URL into the metadata of a checkout's package."""
+    with (root / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[project.urls]\nRepository = "{REPOSITORY.url}/"\n')
 
 
 def test_without_a_repository_the_notebook_is_the_chapter(chapter):
@@ -72,6 +68,7 @@ def test_launch_buttons_only_where_there_is_a_repository(book):
     name_repository(book)
     assert read_repository(book) == REPOSITORY
     config = yaml.safe_load(configuration(book))["sphinx"]["config"]
+    assert config["html_theme_options"]["repository_url"] == REPOSITORY.url
     buttons = config["html_theme_options"]["launch_buttons"]
     assert {"binderhub_url", "colab_url"} <= buttons.keys()
     assert "thebe" not in buttons, "live code would ask other hosts"

@@ -46,7 +46,7 @@ def origin(book, tmp_path):
     name_repository(book)
     for name in (".binder", ".github"):
         shutil.copytree(ROOT / name, book / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, book / name)
     shutil.copytree(ROOT / "gfgd", book / "gfgd", ignore=shutil.ignore_patterns("__pycache__"))
     (book / ".gitignore").write_text("_build/\n")

@@ -107,3 +107,12 @@ def test_main_is_published_and_the_published_setting_and_links_are_checked_weekl
     assert any("--preset paper" in line for line in commands(job))
     links = [step for step in job["steps"] if step.get("name") == "check links"]
     assert "_build/html/" in links[0]["with"]["args"]
+
+
+def test_what_keys_a_cache_is_there():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        keys = re.findall(r"hashFiles\('(?!_build)([^']+)'\)", text)
+        listed = re.findall(r"cache-dependency-path: \|\n((?: {10,}\S+\n)+)", text)
+        for pattern in [*keys, *" ".join(listed).split()]:
+            assert list(ROOT.glob(pattern)), f"{path.name}: {pattern} is no file: a constant key"
