@@ -1,9 +1,22 @@
 /* What the theme and Sphinx leave undone for the keyboard and for screen readers. */
 document.addEventListener("DOMContentLoaded", () => {
-  // The theme lets the keyboard reach every box that scrolls, but looks for them only when the window
-  // changes its size. Let it look again when the page does, because something was unfolded.
-  const look = () => window.dispatchEvent(new Event("resize"));
-  new ResizeObserver(look).observe(document.querySelector("main"));
+  // The keyboard reaches every box that scrolls. The theme looks for them, but a while after the window
+  // changes its size, and not when something is unfolded or a formula is set. Here a box is looked at in
+  // the frame in which it, or what it holds, changes its size.
+  const boxes =
+    "pre, .nboutput > .output_area, .cell_output > .output, .jp-RenderedHTMLCommon, " +
+    ".pst-scrollable-table-container";
+  const sized = new ResizeObserver((changes) => {
+    for (const box of new Set(changes.map((change) => change.target.closest(boxes)))) {
+      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      box.tabIndex = scrolls ? 0 : -1;
+    }
+  });
+  document.querySelectorAll(boxes).forEach((box) => {
+    sized.observe(box);
+    // Code holds thousands of words, which never change.
+    if (box.tagName !== "PRE") [...box.children].forEach((part) => sized.observe(part));
+  });
   // Sphinx sets the parameters of a long signature as a list that defines nothing.
   document.querySelectorAll("dt.sig dl, dt.sig dd").forEach((list) => (list.role = "none"));
   // The arrow that unfolds the pages below another in the contents shows no words.

@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
+    run.add_argument("--html", action="store_true", help="write one HTML file beside it, too")
+    run.add_argument("--open", action="store_true", help="write it and open it in the browser")
     book = _command(commands, "book", _chapters, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     book.add_argument(

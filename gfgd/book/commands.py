@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from gfgd.book.errors import CommandError, UsageError
 from gfgd.book.execute import execute_chapter
 from gfgd.book.parameters import read_preset
 from gfgd.book.sweep import run_sweep
+from gfgd.files import check_output
 from gfgd.problems.datasets import DatasetError, fetch_mnist
 
 
@@ -23,11 +25,27 @@ def run(options: argparse.Namespace) -> int:
     chapter = find_chapter(options.chapter, root)
     overrides = _preset(options.preset, chapter, root) | dict(options.parameters)
     output = options.output or root / "_build" / "runs" / chapter.name
+    page = output.with_suffix(".html") if options.html or options.open else None
+    if page is not None:
+        check_output(page)
     done = execute_chapter(chapter, output, overrides)
     for claim in done.claims:
         say(str(claim))
     say(f"{done.seconds:.0f} s; the executed notebook: {done.path.resolve()}")
+    if page is not None:
+        _show(done.path, page, open_it=options.open)
     return 0
+
+
+def _show(executed: Path, page: Path, *, open_it: bool) -> None:
+    """Write a run as one HTML file, and open it in the browser if asked to."""
+    from gfgd.book.single_page import write_single_page  # docutils takes a second to come
+
+    write_single_page(executed, page)
+    address = page.resolve().as_uri()
+    say(f"The page: {address}")
+    if open_it and not webbrowser.open(address):
+        raise CommandError("there is no browser to open it with; open the page by hand")
 
 
 def sweep(options: argparse.Namespace) -> int:

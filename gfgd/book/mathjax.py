@@ -10,6 +10,8 @@ from pathlib import Path
 
 DISTRIBUTION = "sphinx-mathjax-offline"
 COMPONENT = "tex-chtml.js"
+#: All of TeX, and glyphs drawn as paths: this one asks for no other file.
+WHOLE = "tex-svg-full.js"
 WANTED = (
     COMPONENT,
     "input/tex/extensions/",
@@ -38,3 +40,18 @@ def copy_mathjax(destination: Path) -> None:
             shutil.copyfile(str(file.locate()), target)
     if not (destination / COMPONENT).is_file():
         raise FileNotFoundError(f"{DISTRIBUTION} has no {COMPONENT}: run `make book` to install it")
+
+
+def mathjax_script() -> str:
+    """Return MathJax as one script that holds its fonts and loads nothing, to stand in a page.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the distribution does not hold it.
+    """
+    for file in metadata.files(DISTRIBUTION) or []:
+        if file.as_posix().endswith(f"/static/mathjax/{WHOLE}"):
+            text = Path(str(file.locate())).read_text(encoding="utf-8")
+            return text.replace("</script", "<\\/script")
+    raise FileNotFoundError(f"{DISTRIBUTION} has no {WHOLE}: run `make book` to install it")

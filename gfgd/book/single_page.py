@@ -1,0 +1,147 @@
+r"""A chapter's run as one HTML file, which opens anywhere and without a network.
+
+myst-nb's parser for docutils does the work. What only Sphinx knows (theorems with numbers, links
+between pages, citations) is said in words: see `gfgd.book.docutils_words`. Pictures lie in the
+file, and so does MathJax: docutils makes MathML itself, but some of it wrong (``\tfrac12 x``).
+"""
+
+import base64
+import json
+import re
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from docutils.core import publish_doctree, publish_from_doctree
+from myst_nb.docutils_ import Parser
+from nbformat import NotebookNode
+
+from gfgd.book.contents import title
+from gfgd.book.docutils_words import numbers, register
+from gfgd.book.first_screen import arranged
+from gfgd.book.mathjax import mathjax_script
+from gfgd.files import replacing
+
+_PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
+_SETTINGS: dict[str, Any] = {
+    "nb_execution_mode": "off",
+    "nb_output_stderr": "remove",
+    "nb_merge_streams": True,
+    "myst_enable_extensions": [
+        "amsmath",
+        "attrs_inline",
+        "colon_fence",
+        "deflist",
+        "dollarmath",
+        "html_image",
+        "smartquotes",
+    ],
+    "math_output": "MathJax",
+    "output_encoding": "unicode",
+    "stylesheet_path": "",
+    "embed_stylesheet": False,
+    "report_level": 4,  # what a single page cannot show is no error of the chapter
+    "halt_level": 5,
+}
+# docutils would have MathJax come from its own host.
+_REMOTE_SCRIPT = re.compile(r"<script[^>]*\bsrc=[^>]*></script>")
+_CHARSET = re.compile(r"<meta charset=[^>]*>\s*")
+_STYLE = """
+:root { color-scheme: light }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif;
+  color: #1f2328; background: #fff; overflow-wrap: break-word }
+pre, mjx-container { overflow-x: auto; overflow-y: hidden; max-width: 100% }
+mjx-container:not([display]) { display: inline-block; vertical-align: middle }
+pre { font-size: 0.85rem; background: #f6f8fa; padding: 0.6rem; border-radius: 4px }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-size: 0.9rem }
+td, th { padding: 0.25rem 0.7rem; border-bottom: 1px solid #d5dbe1; text-align: left }
+figure { margin: 1rem 0 } img, svg { max-width: 100%; height: auto }
+figcaption, summary { color: #59636e; font-size: 0.9rem }
+.statement, aside.admonition { border-left: 4px solid #8a2f7b; padding: 0.1rem 1rem;
+  margin: 1rem 0 }
+.statement.proof, .statement.solution { border-color: #d5dbe1 }
+.equation-number { float: right; color: #59636e }
+@media print { summary { display: none } .statement, figure { break-inside: avoid } }
+"""
+
+
+def write_single_page(executed: Path, page: Path) -> None:
+    """Write the page of an executed notebook; an earlier file of that name is replaced.
+
+    Parameters
+    ----------
+    executed
+        The notebook of a run; that of a chapter begins with its answer and key picture.
+    page
+        The HTML file.
+    """
+    notebook = nbformat.read(executed, as_version=4)
+    html = single_page(notebook)
+    with replacing(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def single_page(notebook: NotebookNode) -> str:
+    """Return an executed notebook as one HTML document that asks no other host."""
+    heading = title(notebook)
+    number = notebook.metadata.get("papermill", {}).get("input_path", "").partition("_")[0]
+    if number.isdecimal():
+        notebook = arranged(notebook, int(number))
+    _embed_pictures(notebook)
+    register(numbers(notebook))
+    settings = _SETTINGS | {"title": heading}
+    with TemporaryDirectory() as folder:  # for what myst-nb would have lie beside the page
+        document = publish_doctree(
+            nbformat.writes(notebook),
+            parser=Parser(),
+            settings_overrides=settings | {"nb_output_folder": folder},
+        )
+    _fold_code(document)
+    html = publish_from_doctree(document, writer_name="html5", settings_overrides=settings)
+    text = html if isinstance(html, str) else html.decode()
+    text = _CHARSET.sub("", _REMOTE_SCRIPT.sub("", text))
+    text = text.replace("<head>", '<head>\n<meta charset="utf-8">', 1)
+    about = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f"{about}\n<style>{_STYLE}</style>\n<script>{mathjax_script()}</script>\n"
+    return text.replace("</head>", f"{head}</head>", 1)
+
+
+def _embed_pictures(notebook: NotebookNode) -> None:
+    """Put the outputs' pictures into the page, in place of files beside it."""
+    for cell in notebook.cells:
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "A figure of this run.")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            kind = next((kind for kind in _PICTURES if kind in data), None)
+            if kind is None or "text/html" in data:
+                continue
+            output["data"] = nbformat.from_dict({"text/html": _figure(data, kind, alt)})
+
+
+def _figure(data: Any, kind: str, alt: str) -> str:
+    stored = "".join(data[kind])
+    coded = base64.b64encode(stored.encode()).decode() if kind.endswith("xml") else stored.strip()
+    picture = f'<img src="data:{kind};base64,{coded}" alt="{escape(alt)}">'
+    extra = data.get("application/vnd.gfgd.figure+json")
+    extra = json.loads(extra) if isinstance(extra, str) else extra or {}
+    caption = f"<figcaption>{escape(extra['caption'])}</figcaption>" if extra.get("caption") else ""
+    return f"<figure>{picture}{caption}</figure>"
+
+
+def _fold_code(document: nodes.document) -> None:
+    """Fold what the chapter's page folds: the code of cells tagged ``hide-input``."""
+    for cell in list(document.findall(nodes.container)):
+        if "tag_hide-input" not in cell["classes"]:
+            continue
+        for code in list(cell.findall(nodes.container)):
+            if "cell_input" not in code["classes"]:
+                continue
+            opened = "<details><summary>Show the code</summary>"
+            code.parent.replace(code, [_raw(opened), code, _raw("</details>")])
+
+
+def _raw(html: str) -> nodes.raw:
+    return nodes.raw("", html, format="html")

@@ -1,0 +1,129 @@
+"""A run as one HTML file."""
+
+import re
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from gfgd.book import commands
+from gfgd.book.cli import main
+from gfgd.book.docutils_words import numbers
+from gfgd.book.execute import Executed
+from gfgd.book.single_page import single_page
+
+from .conftest import CLAIM, write_notebook
+
+PROSE = r"""\
+# A title, with η
+
+Before {prf:ref}`second` and {eq}`wave`: $\tfrac12\lVert x\rVert^2$, see
+{doc}`a page </chapters/02_b>`,
+{doc}`/chapters/03_some_page`, a {term}`balanced` one {cite:p}`someone2021`.
+
+```{prf:theorem} Of $x$
+:label: first
+
+It is so.
+```
+
+```{prf:proof}
+Clear.
+```
+
+:::{prf:theorem}
+:label: second
+It is so again.
+:::
+
+```{math}
+:label: wave
+u_{tt} = u_{xx}
+```
+"""
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
+
+
+@pytest.fixture
+def notebook():
+    picture = v4.new_output("display_data", {"image/png": PIXEL, "text/plain": "a figure"})
+    folded = v4.new_code_cell("hidden = 1", metadata={"tags": ["hide-input"]}, outputs=[picture])
+    folded.metadata["mystnb"] = {"image": {"alt": "A red dot."}}
+    shown = v4.new_code_cell("print(2)", outputs=[v4.new_output("stream", text="two\n")])
+    return v4.new_notebook(cells=[v4.new_markdown_cell(PROSE), folded, shown])
+
+
+def test_the_page_says_what_the_notebook_says(notebook, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = single_page(notebook)
+    assert not list(tmp_path.iterdir()), "nothing lies beside the page"
+    assert page.index('<meta charset="utf-8">') < 1024
+    body = page[page.index("<body") :]
+    assert "<title>A title, with η</title>" in page
+    assert r"\(\tfrac12\lVert x\rVert^2\)" in body
+    words = re.sub(r"\s+", " ", re.sub("<[^>]+>", "", body))
+    assert "Before Theorem 2 and (1):" in words
+    assert "see a page, 03 some page, a balanced one [someone2021]." in words
+    assert "Theorem 1. Of" in words and "Proof. Clear." in words and "Theorem 2. It is so" in words
+    assert f'<img src="data:image/png;base64,{PIXEL}" alt="A red dot.">' in body
+    assert body.count("<details>") == body.count("</details>") == 1
+    assert body.index("<details>") < body.index("hidden") < body.index("</details>")
+    assert body.index("</details>") < body.index("data:image/png") < body.index("two")
+    assert "system-message" not in body
+
+
+def test_it_asks_no_other_host(notebook):
+    page = single_page(notebook)
+    head, body = page[: page.index("<script>")], page[page.index("</script>") :]
+    assert not re.search(r"(src|href)=.(?!data:|#)", head + body)
+    assert page.count("<script") == 1
+
+
+def test_numbers_of_references(notebook):
+    assert numbers(notebook) == {"first": "Theorem 1", "second": "Theorem 2", "wave": "(1)"}
+    exercise = v4.new_markdown_cell("````{exercise}\n:class: dropdown\n:label: ex\nDo it.\n````")
+    assert numbers(v4.new_notebook(cells=[exercise])) == {"ex": "Exercise 1"}
+
+
+@pytest.mark.parametrize("option", ["--html", "--open"])
+def test_the_command_writes_it_and_opens_it(book, monkeypatch, capsys, option):
+    monkeypatch.chdir(book)
+    opened = []
+    monkeypatch.setattr(commands.webbrowser, "open", lambda url: opened.append(url) or True)
+    assert main(["run", "01", "--output", "out/mine.ipynb", option]) == 0
+    page = book / "out" / "mine.html"
+    assert f"The page: {page.resolve().as_uri()}" in capsys.readouterr().out
+    assert opened == ([page.resolve().as_uri()] if option == "--open" else [])
+    text = page.read_text(encoding="utf-8")
+    assert "Chapter 01_tiny" in text and "Steps are small." in text and "In short" in text
+
+
+def test_without_a_browser_the_page_is_there(book, monkeypatch, capsys):
+    monkeypatch.chdir(book)
+    monkeypatch.setattr(commands, "execute_chapter", done(book))
+    monkeypatch.setattr(commands.webbrowser, "open", lambda url: False)
+    assert main(["run", "01", "--output", "mine.ipynb", "--open"]) == 1
+    assert "open the page by hand" in capsys.readouterr().err
+    assert (book / "mine.html").is_file()
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_runs(book, monkeypatch, capsys):
+    monkeypatch.chdir(book)
+    (book / "mine.html").mkdir()
+    assert main(["run", "01", "--output", "mine.ipynb", "--html"]) == 2
+    assert "mine.html: is a folder" in capsys.readouterr().err
+    assert not (book / "mine.ipynb").exists()
+
+
+def done(book):
+    """Return what stands for a run: it writes the notebook as it is."""
+
+    def execute(chapter, output, overrides):
+        nbformat.write(nbformat.read(chapter, as_version=4), output)
+        return Executed(output, (), 0.0)
+
+    write_notebook(book / "chapters" / "01_tiny.ipynb", CLAIM)
+    return execute
