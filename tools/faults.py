@@ -40,8 +40,8 @@ FAULTS = (
         "flow-tolerance-ignored",
         "the flow is integrated at a fixed loose tolerance",
         "gfgd/flow.py",
-        'accuracy = {"rtol": rtol, "atol": atol, "options": options}',
-        'accuracy = {"rtol": 1e-2, "atol": 1e-2, "options": options}',
+        'accuracy = {"rtol": rtol, "atol": atol, **options}',
+        'accuracy = {"rtol": 1e-2, "atol": 1e-2, **options}',
         "01",
         "tests/test_flow.py",
     ),
@@ -58,9 +58,9 @@ FAULTS = (
         "euler-order-of-method",
         "the midpoint rule is replaced by Euler's",
         "gfgd/flow.py",
-        "states = cast(Tensor, odeint(self, start, times, method=self.method, **accuracy))",
-        "states = cast(Tensor, odeint(self, start, times, method=self.method.replace("
-        '"midpoint", "euler"), **accuracy))',
+        "states = odeint(self.__call__, start, times, method=self.method, options=accuracy)",
+        "states = odeint(self.__call__, start, times, method=self.method.replace("
+        '"midpoint", "euler"), options=accuracy)',
         "02",
         "tests/test_flow.py",
     ),
