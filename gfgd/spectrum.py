@@ -42,6 +42,10 @@ _OPTIONAL = ("smallest_vectors", "largest_vectors", "times")
 FAILURE_PROBABILITY = 1e-4
 
 
+class NonFiniteHessianError(ValueError):
+    """Raised where a Hessian, or its product with a vector, is not finite."""
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Extreme eigenvalues of H at one point, or at each of T points (then (T, …) in front).
@@ -195,7 +199,8 @@ def extreme_eigenvalues(
     Raises
     ------
     ValueError
-        If an argument is out of range, `point` is not one point, or the Hessian is not finite.
+        If an argument is out of range, `point` is not one point, or (a
+        :class:`NonFiniteHessianError`) the Hessian is not finite.
     """
     checks.whole(0, dense_below=dense_below)
     search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
@@ -291,7 +296,7 @@ def _dense(objective: Objective, point: Tensor, smallest: int, largest: int) -> 
     """Solve the whole eigenproblem; the residuals are those of the dense solver."""
     hessian = objective.hessian(point)
     if not hessian.isfinite().all():
-        raise ValueError("point: the Hessian is not finite there")
+        raise NonFiniteHessianError("point: the Hessian is not finite there")
     values, vectors = torch.linalg.eigh(hessian)
     residuals = (hessian @ vectors - vectors * values).norm(dim=0)
     chosen = _wanted(len(values), smallest, largest)
@@ -371,7 +376,7 @@ class _Subspace:
         image = self.product(direction)
         self.products += 1
         if not image.isfinite().all():
-            raise ValueError("point: the Hessian is not finite there")
+            raise NonFiniteHessianError("point: the Hessian is not finite there")
         count = len(self)
         if count == len(self.basis):  # room for twice as many
             room = self.basis.new_empty(max(16, count), self.basis.shape[1])

@@ -58,6 +58,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import numpy as np
 import torch
@@ -73,8 +74,27 @@ from gfgd.large_steps.complementarity import (
     to_coordinates,
 )
 from gfgd.objective import Objective
-from gfgd.spectrum import Spectrum, extreme_eigenvalues
+from gfgd.spectrum import NonFiniteHessianError, Spectrum, extreme_eigenvalues
 from gfgd.trajectory import COMPLETED, Trajectory
+
+
+class StopCause(Enum):
+    """Why a central flow stopped before its last time."""
+
+    NOT_FINITE = "the loss or one of its derivatives is not finite"
+    TOO_MANY_CRITICAL = "more than max_critical eigenvalues are critical"
+    EIGENPAIRS = "the eigenpairs could not be computed to the tolerance"
+    MISSED_EIGENVALUE = "an eigenvalue had risen past 2/η unseen"
+    NO_SOLUTION = "no oscillation lowers the sharpness: gradient descent diverges, too"
+    NOT_SOLVED = "the complementarity problem was not solved"
+
+
+class CentralFlowStopError(FlowStopError):
+    """Raised inside the central flow where it cannot go on, with its `cause`."""
+
+    def __init__(self, cause: StopCause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +121,8 @@ class CentralFlow:
         f + ½⟨H, Σ⟩, the prediction for GD's loss averaged over time, shape ``(T,)``.
     residuals
         Relative residuals of the complementarity problems, shape ``(T,)``.
+    cause
+        Why it stopped early, for programs (``status`` is for people); None where it did not.
     """
 
     path: Trajectory
@@ -110,6 +132,7 @@ class CentralFlow:
     directions: Tensor
     predicted_losses: Tensor
     residuals: Tensor
+    cause: StopCause | None = None
 
     @property
     def times(self) -> Tensor:
@@ -152,6 +175,7 @@ def central_flow(
     substeps: int = 2,
     critical_within: float = 0.05,
     max_critical: int = 6,
+    check_every: int = 10,
     tolerance: float = 1e-3,
     max_products: int = 2000,
     dense_below: int = 60,
@@ -182,6 +206,12 @@ def central_flow(
         that no eigenvalue crosses the strip in one step: within it Σ may still be 0.
     max_critical
         m, the largest number of critical eigenvalues that is followed.
+    check_every
+        The critical eigenvalues are followed from warm starts, which do not see an eigenvector
+        that enters from outside. At the start, after every so many steps, and at the end fresh
+        random starts look for more (:func:`extreme_eigenvalues`, δ = 1e-4, up to half of
+        `critical_within`). What is found there is followed on, or, where it is above
+        (1 + critical_within)·2/η already, stops the flow.
     tolerance, max_products, dense_below
         Of the eigenpairs, as in :func:`extreme_eigenvalues`.
     estimate_error
@@ -193,9 +223,10 @@ def central_flow(
     Returns
     -------
     CentralFlow
-        Stopped early, with a status that names the time and a remedy, where a complementarity
-        problem has no solution, more than m eigenvalues become critical, an eigenpair does not
-        converge, or the state is no longer finite.
+        Stopped early, with a status that names the time and a remedy and a typed `cause`, where
+        a complementarity problem has no solution or is not solved, more than m eigenvalues become
+        critical, an eigenpair is not computed to the tolerance, an eigenvalue has risen past the
+        limit unseen, or the state is no longer finite.
 
     Raises
     ------
@@ -209,6 +240,7 @@ def central_flow(
     """
     checks.positive(step_size=step_size, tolerance=tolerance)
     checks.whole(1, iterations=iterations, record_every=record_every, max_critical=max_critical)
+    checks.whole(1, check_every=check_every)
     checks.whole(2, substeps=substeps)
     checks.between(0.0, 0.5, critical_within=critical_within)
     if estimate_error and (substeps < 4 or substeps % 2):
@@ -239,10 +271,10 @@ def central_flow(
             stepper.check_start(point)
         except FlowStopError as cause:
             raise ValueError(f"start: the central flow cannot begin: {cause}") from cause
-        kept, status = _followed(
-            stepper, point, step_size, iterations, record_every, parts, progress
+        kept, status, cause = _followed(
+            stepper, point, step_size, iterations, record_every, parts, check_every, progress
         )
-        return _collected(kept, stepper, status, start)
+        return replace(_collected(kept, stepper, status, start), cause=cause)
 
     finer = run(substeps)
     return _with_error(finer, run(substeps // 2)) if estimate_error else finer
@@ -349,7 +381,7 @@ class _Stepper:
 
     def check_start(self, point: Tensor) -> None:
         """Refuse a start beyond the edge, where no flow confined to it can begin."""
-        sharpness = float(self._top(point, 1).largest[0])
+        sharpness = float(self._checked_top(point, 1).largest[0])
         if sharpness > (1 + self.critical_within) * self.edge:
             raise ValueError(
                 f"step_size = {2 / self.edge:g}: the sharpness at the start is {sharpness:.4g}, "
@@ -357,8 +389,10 @@ class _Stepper:
                 f"use a step size of at most {2 / sharpness:.4g}, or start elsewhere"
             )
 
-    def state_at(self, point: Tensor, earlier: Tensor | None = None) -> _State:
-        """Return the state at a point.
+    def state_at(
+        self, point: Tensor, earlier: Tensor | None = None, *, check: bool = False
+    ) -> _State:
+        """Return the state at a point; with `check`, look for eigenvalues from outside.
 
         In a step's second stage `earlier` is the velocity of the first: the conditions hold at
         the end of the step with the mean of both velocities.
@@ -366,10 +400,11 @@ class _Stepper:
         loss, gradient = self.objective.value_and_gradient(point)
         self.counts["gradients"] += 1
         if not (loss.isfinite() and gradient.isfinite().all()):
-            raise FlowStopError(
-                "the loss is not finite; raise substeps, or try a smaller step_size"
+            raise CentralFlowStopError(
+                StopCause.NOT_FINITE,
+                "the loss is not finite; raise substeps, or try a smaller step_size",
             )
-        values, vectors, sharpness = self._critical(point)
+        values, vectors, sharpness = self._critical(point, check)
         count = len(values)
         velocity, residual = -gradient, 0.0
         covariance = np.zeros((count, count))
@@ -394,20 +429,22 @@ class _Stepper:
             residual=residual,
         )
 
-    def _critical(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _critical(self, point: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the critical eigenvalues, their eigenvectors as rows, and the sharpness.
 
         One eigenpair more than the critical ones is computed, to see that it is not critical.
         """
         low = (1 - self.critical_within) * self.edge
         while True:
-            found = self._top(point, self.wanted)
+            top = self._checked_top if check else self._top
+            found = top(point, self.wanted)
             count = int((found.largest > low).sum())
             if count > self.max_critical:
-                raise FlowStopError(
+                raise CentralFlowStopError(
+                    StopCause.TOO_MANY_CRITICAL,
                     f"more than max_critical = {self.max_critical} eigenvalues are within "
                     f"{self.critical_within:.0%} of 2/η = {self.edge:g}; raise max_critical, or "
-                    "lower critical_within"
+                    "lower critical_within",
                 )
             enough = count < self.wanted or self.wanted == self.objective.dimension
             self.wanted = min(count + 1, self.objective.dimension)
@@ -417,6 +454,43 @@ class _Stepper:
                 return found.largest[:count], vectors[:count], found.largest[0]
 
     def _top(self, point: Tensor, wanted: int) -> Spectrum:
+        """Follow the top eigenpairs from those of the point before."""
+        found = self._eigenpairs(point, wanted, failure_probability=None)
+        if not found.certified:
+            worst = float((found.largest_residuals / found.largest.abs()).max())
+            raise CentralFlowStopError(
+                StopCause.EIGENPAIRS,
+                f"the top {wanted} eigenpairs did not reach the tolerance (relative residual "
+                f"{worst:.1e}); raise max_products or tolerance",
+            )
+        return found
+
+    def _checked_top(self, point: Tensor, wanted: int) -> Spectrum:
+        """Return the top eigenpairs, after a search for more from fresh random starts.
+
+        A looser tolerance than for the eigenpairs serves: no critical eigenvalue may be missed.
+        """
+        if self.objective.dimension <= self.eigenpairs["dense_below"]:
+            return self._top(point, wanted)
+        beginning = self.warm is None
+        followed = self._top(point, wanted)
+        found = self._eigenpairs(point, wanted, tolerance=self.critical_within / 2)
+        if not found.converged:
+            raise CentralFlowStopError(
+                StopCause.EIGENPAIRS,
+                f"no bound on the top {wanted} eigenvalues came within "
+                f"{self.critical_within / 2:.1%} of them; raise max_products or critical_within",
+            )
+        sharpness, seen = float(found.largest[0]), float(followed.largest[0])
+        if not beginning and sharpness > max((1 + self.critical_within) * self.edge, 1.01 * seen):
+            raise CentralFlowStopError(
+                StopCause.MISSED_EIGENVALUE,
+                f"the sharpness is {sharpness:.4g}, above 2/η = {self.edge:.4g}, along a direction "
+                f"that following from {seen:.4g} had not seen; lower check_every",
+            )
+        return self._top(point, wanted)
+
+    def _eigenpairs(self, point: Tensor, wanted: int, **options) -> Spectrum:
         try:
             found = extreme_eigenvalues(
                 self.objective,
@@ -424,19 +498,13 @@ class _Stepper:
                 smallest=0,
                 largest=wanted,
                 warm_start=self.warm,
-                **self.eigenpairs,
+                **{**self.eigenpairs, **options},
             )
-        except ValueError as cause:
-            if "not finite" not in str(cause):
-                raise
-            raise FlowStopError("the Hessian is not finite; try a smaller step_size") from cause
+        except NonFiniteHessianError as cause:
+            raise CentralFlowStopError(
+                StopCause.NOT_FINITE, "the Hessian is not finite; try a smaller step_size"
+            ) from cause
         self.counts["hessian_vector_products"] += int(found.products)
-        if not found.converged:
-            worst = float((found.largest_residuals / found.largest.abs()).max())
-            raise FlowStopError(
-                f"the top {wanted} eigenpairs did not converge (relative residual {worst:.1e}); "
-                "raise max_products or tolerance"
-            )
         self.warm = found.largest_vectors
         return found
 
@@ -446,7 +514,10 @@ class _Stepper:
         slopes = self.objective.third_derivative(point, vectors[rows], vectors[columns])
         self.counts["third_derivatives"] += len(rows)
         if not slopes.isfinite().all():
-            raise FlowStopError("the third derivative is not finite; the flow needs a smooth f")
+            raise CentralFlowStopError(
+                StopCause.NOT_FINITE,
+                "the third derivative is not finite; the flow needs a smooth f",
+            )
         return torch.from_numpy(weights).to(slopes)[:, None] * slopes
 
     def _oscillation(
@@ -461,16 +532,18 @@ class _Stepper:
         solved = solve_complementarity(offset, operator)
         self.counts["complementarity_iterations"] += solved.iterations
         if not solved.converged:
-            found = (
-                "has no solution, since no oscillation changes the curvature"
-                if math.isinf(solved.residual)
-                else f"was not solved (relative residual {solved.residual:.1e} after "
-                f"{solved.iterations} iterations)"
-            )
-            raise FlowStopError(
-                f"the complementarity problem of size {len(values)} {found}; the sharpness is "
-                f"{float(values[0]):.4g} and 2/η = {self.edge:.4g}. If no oscillation lowers it, "
-                "GD diverges too: try a smaller step_size; else more substeps"
+            size = f"the complementarity problem of size {len(values)}"
+            where = f"the sharpness is {float(values[0]):.4g} and 2/η = {self.edge:.4g}"
+            if solved.infeasible:
+                raise CentralFlowStopError(
+                    StopCause.NO_SOLUTION,
+                    f"{size} has no solution, since no oscillation lowers the sharpness: {where}. "
+                    "GD diverges too; try a smaller step_size",
+                )
+            raise CentralFlowStopError(
+                StopCause.NOT_SOLVED,
+                f"{size} was not solved (relative residual {solved.residual:.1e} after "
+                f"{solved.iterations} iterations): {where}. Try more substeps",
             )
         return solved
 
@@ -482,15 +555,17 @@ def _followed(
     iterations: int,
     record_every: int,
     substeps: int,
+    check_every: int,
     progress: Callable[[Iterable[int]], Iterable[int]],
-) -> tuple[list[tuple[float, _State]], str]:
-    """Return the recorded times and states, and the status, of steps from a point."""
+) -> tuple[list[tuple[float, _State]], str, StopCause | None]:
+    """Return the recorded times and states, and how it ended, of steps from a point."""
     kept = []
     for k in progress(range(iterations + 1)):
         recorded = k % record_every == 0 or k == iterations
         for part in range(substeps if k < iterations else 1):
             try:
-                state = stepper.state_at(point)
+                check = (k * substeps + part) % check_every == 0 or k == iterations
+                state = stepper.state_at(point, check=check)
                 if part == 0 and recorded:
                     kept.append((k * step_size, state))
                 if k == iterations:
@@ -498,10 +573,11 @@ def _followed(
                 # Heun's two stages; in the second the conditions are those of the step's end.
                 ahead = point + stepper.duration * state.velocity
                 later = stepper.state_at(ahead, state.velocity)
-            except FlowStopError as cause:
-                return kept, f"stopped at t = {(k + part / substeps) * step_size:g}: {cause}"
+            except CentralFlowStopError as stop:
+                at = (k + part / substeps) * step_size
+                return kept, f"stopped at t = {at:g}: {stop}", stop.cause
             point = point + stepper.duration / 2 * (state.velocity + later.velocity)
-    return kept, COMPLETED
+    return kept, COMPLETED, None
 
 
 def _with_error(finer: CentralFlow, coarser: CentralFlow) -> CentralFlow:

@@ -6,7 +6,14 @@ Given a symmetric k×k matrix A and a linear map B on such matrices, symmetric a
 
 These are the optimality conditions of a convex problem: minimise ⟨A, X⟩ + ½⟨X, B[X]⟩ over X ⪰ 0.
 For k = 1 the answer is X = max(0, −A/B). The central flow (``gfgd.large_steps.central``) solves one
-a step.
+a stage.
+
+There may be no solution, and a solver that fails is no proof of it. A matrix D ⪰ 0 with ⟨A, D⟩ < 0
+that B maps nearly to 0 is one: for every solution X,
+
+    0 ≤ ⟨S, D⟩ = ⟨A, D⟩ + ⟨X, B[D]⟩ ≤ ⟨A, D⟩ + ‖X‖ ‖B[D]‖,   so   ‖X‖ ≥ −⟨A, D⟩ / ‖B[D]‖,
+
+and with B[D] = 0 there is none: nothing that X can do raises S along D, where A is negative.
 """
 
 from __future__ import annotations
@@ -15,21 +22,46 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import clarabel
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Matrix = NDArray[np.float64]
 
 #: At this residual the solver goes over from interior steps to Newton's.
 NEAR = 1e-3
 
+#: Newton steps that polish what the fallback found.
+POLISHING = 10
+
+#: Projections that improve a certificate.
+PROJECTIONS = 200
+
+#: Where every solution has a norm above this times ‖A‖/‖B‖, there is none.
+UNREACHABLE = 1e9
+
 
 @dataclass(frozen=True, eq=False)
 class Complementarity:
     """What :func:`solve_complementarity` found.
 
-    `solution` X and `slack` S = A + B[X], shape ``(k, k)``; `residual` (see there); the number
-    of `iterations`; and whether the residual met the tolerance (`converged`).
+    Attributes
+    ----------
+    solution, slack
+        X and S = A + B[X], shape ``(k, k)``: the best that was met.
+    residual
+        See :func:`solve_complementarity`.
+    iterations
+        Of this module's solver, and of the fallback where that was called.
+    converged
+        Whether the residual met the tolerance.
+    least_norm
+        Every solution X has ‖X‖ ≥ this: from a certificate D ⪰ 0 (see the module's docstring),
+        infinite where B[D] = 0; 0 where none was found.
+    infeasible
+        Whether `least_norm` exceeds 10⁹ ‖A‖/‖B‖: there is no solution. Neither converged nor
+        infeasible means that the solvers failed, and nothing about the problem.
     """
 
     solution: Matrix
@@ -37,6 +69,8 @@ class Complementarity:
     residual: float
     iterations: int
     converged: bool
+    least_norm: float = 0.0
+    infeasible: bool = False
 
 
 def solve_complementarity(
@@ -47,6 +81,8 @@ def solve_complementarity(
     A primal-dual interior-point method in Nesterov and Todd's scaling, with Mehrotra's choice of
     the centring, until it is near; then a semismooth Newton method, whose accuracy interior
     steps cannot match. An iteration solves one or two linear systems of size n = k(k + 1)/2.
+    Where these do not converge, the conic solver Clarabel solves the convex problem, Newton's
+    method polishes its answer, or its certificate shows that there is no solution.
 
     Parameters
     ----------
@@ -58,7 +94,8 @@ def solve_complementarity(
         Bound on the residual ‖X − P(X − S)‖, P the projection on the matrices ⪰ 0, after A and
         B have been divided by their norms. It vanishes exactly at solutions.
     max_iterations
-        After so many the best X met is returned, marked as not converged.
+        After so many the fallback is called; if it fails as well, the best X met is returned,
+        marked as not converged.
 
     Raises
     ------
@@ -73,7 +110,8 @@ def solve_complementarity(
     References
     ----------
     Todd, Toh & Tütüncü (1998), On the Nesterov–Todd direction in semidefinite programming. Qi &
-    Sun (1993), A nonsmooth version of Newton's method.
+    Sun (1993), A nonsmooth version of Newton's method. Goulart & Chen (2024), Clarabel: an
+    interior-point solver for conic programs with quadratic objectives.
     """
     offset, operator = np.asarray(offset, np.float64), np.asarray(operator, np.float64)
     size = len(offset)
@@ -91,12 +129,29 @@ def solve_complementarity(
         return Complementarity(nothing, offset, 0.0, 0, True)
     scale, strength = np.linalg.norm(offset), np.linalg.norm(operator)
     if strength == 0:
-        return Complementarity(nothing, offset, math.inf, 0, False)
+        # D = the eigenvector of the negative eigenvalue, and B[D] = 0.
+        return Complementarity(nothing, offset, math.inf, 0, False, math.inf, True)
     problem = _Problem(offset / scale, operator / strength)
     solution, residual, iterations = problem.solve(tolerance, max_iterations)
+    least_norm = 0.0
+    if residual > tolerance:
+        other, more = problem.solved_by_clarabel()
+        iterations += more
+        least_norm = problem.least_norm(other)  # where there is no solution, X runs off along D
+        if least_norm <= UNREACHABLE:
+            other, smaller = problem.polished(other, tolerance)
+            if smaller < residual:
+                solution, residual = other, smaller
     solution = solution * (scale / strength)
-    slack = offset + from_coordinates(operator @ to_coordinates(solution))
-    return Complementarity(solution, slack, residual, iterations, residual <= tolerance)
+    return Complementarity(
+        solution=solution,
+        slack=offset + from_coordinates(operator @ to_coordinates(solution)),
+        residual=residual,
+        iterations=iterations,
+        converged=residual <= tolerance,
+        least_norm=least_norm * float(scale / strength),
+        infeasible=residual > tolerance and least_norm > UNREACHABLE,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +191,72 @@ class _Problem:
                 return best, smallest, iteration
             inside = inside and residual > NEAR
         return best, smallest, max_iterations
+
+    def solved_by_clarabel(self) -> tuple[Matrix, int]:
+        """Minimise ½xᵀBx + aᵀx over svec(X) = x, X ⪰ 0, with the conic solver Clarabel.
+
+        Returns X and the number of iterations. Where the objective has no lower bound, X is a
+        direction in which it falls for ever.
+        """
+        rows, columns, _ = coordinate_entries(len(self.offset))
+        count = len(rows)
+        order = np.lexsort((rows, columns))  # Clarabel goes through the triangle by columns
+        settings = clarabel.DefaultSettings()
+        settings.verbose = False
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
+        answer = clarabel.DefaultSolver(
+            sparse.csc_matrix(np.triu(self.operator[np.ix_(order, order)])),
+            to_coordinates(self.offset)[order],
+            -sparse.identity(count, format="csc"),
+            np.zeros(count),
+            [clarabel.PSDTriangleConeT(len(self.offset))],
+            settings,
+        ).solve()
+        coordinates = np.empty(count)
+        coordinates[order] = np.array(answer.x)
+        if not np.isfinite(coordinates).all():
+            coordinates[:] = 0
+        return _positive_part(from_coordinates(coordinates)), answer.iterations
+
+    def least_norm(self, direction: Matrix) -> float:
+        """Return the lower bound −⟨A, D⟩/‖B[D]‖ on the norm of every solution, or 0.
+
+        Begins with a D ⪰ 0 and improves it by projections, in turn on the kernel of B and on the
+        matrices ⪰ 0. Whatever comes out is ⪰ 0, so the bound holds.
+        """
+        values, vectors = np.linalg.eigh(self.operator)
+        kernel = vectors[:, values <= 1e-12 * values[-1]]
+        largest = 0.0
+        for _ in range(PROJECTIONS):
+            size = np.linalg.norm(direction)
+            if size == 0 or not np.isfinite(size):
+                break
+            direction = direction / size
+            gain = -float(np.sum(self.offset * direction))
+            moved = float(np.linalg.norm(self._applied(direction)))
+            if gain > 0:
+                largest = max(largest, gain / moved if moved else math.inf)
+            if gain <= 0 or largest > UNREACHABLE:
+                break
+            inside = kernel @ (kernel.T @ to_coordinates(direction))
+            direction = _positive_part(from_coordinates(inside))
+        return largest
+
+    def polished(self, solution: Matrix, tolerance: float) -> tuple[Matrix, float]:
+        """Return the best of a few Newton steps from X, and its residual."""
+        best, smallest = solution, self.residual(solution)
+        slack = _positive_part(self.slack(solution))
+        for _ in range(POLISHING):
+            if smallest <= tolerance:
+                break
+            try:
+                solution, slack = self._newton_step(solution, slack)
+            except np.linalg.LinAlgError:
+                break
+            residual = self.residual(solution)
+            if residual < smallest:
+                best, smallest = solution, residual
+        return best, smallest
 
     def _interior_step(self, solution: Matrix, slack: Matrix) -> tuple[Matrix, Matrix]:
         """Take one predictor–corrector step from inside; X and S stay positive definite."""

@@ -10,7 +10,13 @@ from gfgd.descent import gradient_descent
 from gfgd.figures import fitted_slope
 from gfgd.flow import gradient_flow
 from gfgd.large_steps import central
-from gfgd.large_steps.central import central_flow, oscillation, smoothed, time_average
+from gfgd.large_steps.central import (
+    StopCause,
+    central_flow,
+    oscillation,
+    smoothed,
+    time_average,
+)
 from gfgd.large_steps.complementarity import solve_complementarity
 from gfgd.objective import Objective
 from gfgd.trajectory import Trajectory
@@ -322,7 +328,7 @@ def test_no_oscillation_lowers_the_sharpness_of_a_quadratic():
 
 def test_unsolved_complementarity_stops_with_place_and_remedy(monkeypatch):
     monkeypatch.setattr(
-        central, "solve_complementarity", partial(solve_complementarity, max_iterations=1)
+        central, "solve_complementarity", partial(solve_complementarity, tolerance=1e-30)
     )
     drift = torch.tensor([[0.3, 0.12], [0.12, 0.2]], dtype=torch.float64)
     start = flat(torch.diag(vector(19.7, 19.8)))
@@ -330,6 +336,7 @@ def test_unsolved_complementarity_stops_with_place_and_remedy(monkeypatch):
     assert not flow.completed
     assert flow.status.startswith("stopped at t = ")
     assert "complementarity problem of size 2" in flow.status and "substeps" in flow.status
+    assert flow.cause is StopCause.NOT_SOLVED
     assert 1 < len(flow.times) < 101 and flow.points.isfinite().all()
 
 
@@ -338,6 +345,7 @@ def test_too_many_critical_eigenvalues_stop_with_a_remedy():
     start = flat(torch.diag(vector(18.9, 18.7)))
     flow = central_flow(matrix_valley(drift), start, step_size=ETA, iterations=100, max_critical=1)
     assert "raise max_critical" in flow.status
+    assert flow.cause is StopCause.TOO_MANY_CRITICAL
     assert 1 < len(flow.times) < 101
 
 
@@ -358,6 +366,7 @@ def test_blow_up_stops_with_the_time():
     runaway = Objective(lambda p: -p.square().square().sum(-1), dimension=1)
     flow = central_flow(runaway, vector(1.0), step_size=0.1, iterations=50)
     assert flow.status.startswith("stopped at t = ") and "not finite" in flow.status
+    assert flow.cause is StopCause.NOT_FINITE
     assert flow.points.isfinite().all()
 
 
