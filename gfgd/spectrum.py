@@ -463,7 +463,7 @@ class _Search:
     DEFLATED = 16
     #: A fresh Lanczos run holds at most so many numbers, and so many rows.
     NUMBERS, ROWS = 2**24, 400
-    #: Its bounds are looked at after every fourth product.
+    #: Its bounds are looked at after every fourth product, later after every sixteenth more.
     LOOK_EVERY = 4
     #: Bounds are given up after so many products at a point.
     PRODUCTS_FOR_BOUNDS = 400
@@ -563,6 +563,7 @@ class _Search:
         direction, _ = space.remainder(start)
         diagonal: list[float] = []
         off_diagonal: list[float] = []
+        look = self.LOOK_EVERY
         while True:
             space.extend(direction)
             diagonal.append(float(space.projected[-1, -1]))
@@ -573,11 +574,12 @@ class _Search:
                 or len(space) in (self.dimension, self.rows + held)
                 or space.products >= min(self.max_products, first + self.PRODUCTS_FOR_BOUNDS)
             )
-            if stop or len(diagonal) % self.LOOK_EVERY == 0:
+            if stop or len(diagonal) >= look:
+                look += max(self.LOOK_EVERY, look // 16)
                 beyond = self._beyond(projected, coupling, diagonal, off_diagonal, min(weight, 1.0))
-                near = self._near(self._pairs(space), self._tighter(bounds, beyond))
-                if stop or near[slice(None) if held else self._outermost].all():
-                    return self._tighter(bounds, beyond)
+                tighter = self._tighter(bounds, beyond)
+                if stop or self._reached(space, tighter, self._all if held else self._outermost):
+                    return tighter
 
     def _beyond(
         self,
@@ -617,6 +619,16 @@ class _Search:
 
     def _near(self, pairs: _Pairs, bounds: Matrix) -> NDArray[np.bool_]:
         return np.abs(pairs.wanted - bounds) <= pairs.allowed
+
+    def _reached(self, space: _Subspace, bounds: Matrix, places: list[int]) -> bool:
+        """Whether these bounds are within the tolerance of the Ritz values."""
+        if len(space) < self.smallest + self.largest:
+            return False
+        return bool(self._near(self._pairs(space), bounds)[places].all())
+
+    @property
+    def _all(self) -> list[int]:
+        return list(range(self.smallest + self.largest))
 
     @property
     def _outermost(self) -> list[int]:

@@ -162,7 +162,7 @@ def order_of_convergence(
 def spectrum(
     spectra: Mapping[str, Spectrum], *, title: str = "", roles: Mapping[str, str] | None = None
 ) -> Figure:
-    """Draw λmax (top) and λmin (bottom) along trajectories; open circles did not converge."""
+    """Draw λmax (top) and λmin (bottom) along trajectories; open circles are not certified."""
     figure, drawn = grid(2, 1, margin=0.4, height=2.8, sharex=True)
     top, bottom = drawn[:, 0]
     bottom.set_yscale("symlog", linthresh=LINEAR_BELOW)
@@ -171,7 +171,7 @@ def spectrum(
         times = numbers(one.times)
         for axes, name in ((top, "largest"), (bottom, "smallest")):
             values = numbers(getattr(one, name))[:, 0]
-            failed = ~numbers(getattr(one, f"{name}_converged"))[:, 0].astype(bool)
+            failed = ~numbers(getattr(one, f"{name}_certified"))[:, 0].astype(bool)
             axes.plot(times, values, **styles[label].line(label=label))
             axes.plot(
                 times[failed], values[failed], "o", color=styles[label].colour, fillstyle="none"

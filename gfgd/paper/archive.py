@@ -196,8 +196,13 @@ _SPECTRUM = (
     "largest",
     "smallest_residuals",
     "largest_residuals",
+    "smallest_certified",
+    "largest_certified",
+    "smallest_bounds",
+    "largest_bounds",
     "smallest_converged",
     "largest_converged",
+    "failure_probability",
     "products",
     "times",
 )
@@ -226,7 +231,8 @@ def _unpacked(content: dict[str, np.ndarray]) -> Archived:
     runs = tuple(str(run) for run in content["runs"])
     spectrum = None
     if "spectrum_times" in content:
-        spectrum = Spectrum(**{name: _tensor(content[f"spectrum_{name}"]) for name in _SPECTRUM})
+        found = _with_bounds(content)
+        spectrum = Spectrum(**{name: _tensor(found[f"spectrum_{name}"]) for name in _SPECTRUM})
     return Archived(
         network=str(content["network"]),
         start=str(content["start"]),
@@ -240,6 +246,22 @@ def _unpacked(content: dict[str, np.ndarray]) -> Archived:
         spectrum=spectrum,
         provenance=json.loads(str(content["provenance"])),
     )
+
+
+def _with_bounds(content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a spectrum; those from before there were bounds have none.
+
+    What such a file calls converged is a residual within the tolerance: certified.
+    """
+    if "spectrum_smallest_certified" in content:
+        return content
+    added = {"spectrum_failure_probability": np.ones(len(content["spectrum_times"]))}
+    for end, bound in (("smallest", -np.inf), ("largest", np.inf)):
+        certified = content[f"spectrum_{end}_converged"]
+        added[f"spectrum_{end}_certified"] = certified
+        added[f"spectrum_{end}_converged"] = np.zeros_like(certified)
+        added[f"spectrum_{end}_bounds"] = np.full(certified.shape, bound)
+    return content | added
 
 
 def _symmetric(half: np.ndarray, size: int) -> Tensor:

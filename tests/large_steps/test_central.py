@@ -428,3 +428,64 @@ def test_bad_width(width):
 def test_oscillation_needs_three_points():
     with pytest.raises(ValueError, match="points"):
         oscillation(torch.zeros(2, 3))
+
+
+def slow_blocks(seed, blocks=50, slow=3):
+    """½ Σ (u_i v_i w_i − y_i)²: three blocks leave the origin late, their Hessians decoupled."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = 0.2 + 0.3 * torch.rand(blocks, generator=generator, dtype=torch.float64)
+    targets[:slow] = vector(2.0, 2.1, 2.2)
+    sizes = targets ** (1 / 3) * (0.8 + 0.4 * torch.rand(blocks, generator=generator).double())
+    sizes[:slow] = 0.03 * vector(1.0, 1.1, 1.2)
+
+    def value(p):
+        first, second, third = p.split(blocks, dim=-1)
+        return 0.5 * (first * second * third - targets.to(p)).square().sum(-1)
+
+    return Objective(value, dimension=3 * blocks), sizes.repeat(3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_eigenvalues_that_enter_from_outside_are_met_or_stop_the_flow(seed):
+    objective, start = slow_blocks(seed)
+    edge = 4.0
+    flow = central_flow(objective, start, step_size=2 / edge, iterations=36)
+    true = torch.stack([torch.linalg.eigvalsh(objective.hessian(p))[-1] for p in flow.points])
+    assert flow.completed and flow.cause is None
+    assert true.max() < 1.05 * edge  # 1.11 where nothing looks from outside
+    assert true.max() > 0.99 * edge and flow.critical[-1] == 3
+
+
+def test_an_eigenvalue_that_has_risen_past_the_limit_unseen_stops_the_flow():
+    # The stepper's own vectors are orthogonal to the direction of λ = 30; no check saw it before.
+    values = [30.0, 15.0, *[1.0] * 80]
+    stepper = central._Stepper(
+        quadratic(*values),
+        edge=EDGE,
+        duration=0.01,
+        critical_within=0.05,
+        max_critical=6,
+        eigenpairs={"tolerance": 1e-3, "max_products": 2000, "dense_below": 0},
+        warm=torch.eye(82, dtype=torch.float64)[1:2],
+    )
+    with pytest.raises(
+        central.CentralFlowStopError, match=r"sharpness is 30.*lower check_every"
+    ) as stop:
+        stepper.state_at(torch.ones(82, dtype=torch.float64), check=True)
+    assert stop.value.cause is StopCause.MISSED_EIGENVALUE
+
+
+def test_no_solution_is_told_from_no_success():
+    # Beyond the edge on a quadratic, where the third derivative vanishes.
+    flat_start = central._Stepper(
+        quadratic(20.5, 1.0),
+        edge=EDGE,
+        duration=0.01,
+        critical_within=0.05,
+        max_critical=2,
+        eigenpairs={"tolerance": 1e-3, "max_products": 2000, "dense_below": 60},
+    )
+    with pytest.raises(central.CentralFlowStopError, match="no oscillation lowers") as stop:
+        flat_start.state_at(vector(1, 1))
+    assert stop.value.cause is StopCause.NO_SOLUTION

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
-from gfgd.large_steps.complementarity import from_coordinates, solve_complementarity, to_coordinates
+from gfgd.large_steps.complementarity import (
+    _Problem,
+    coordinate_entries,
+    from_coordinates,
+    solve_complementarity,
+    to_coordinates,
+)
+from gfgd.objective import Objective
 
 
 def built(size, rank, seed, spread=1.0):
@@ -76,13 +84,99 @@ def test_operator_that_does_not_see_the_off_diagonal():
 )
 def test_unsolvable_problem_says_so(offset, operator):
     found = solve_complementarity(offset, operator)
-    assert not found.converged
+    assert not found.converged and found.infeasible
     assert found.residual > 1e-4
+    assert found.least_norm > 1e9 * np.linalg.norm(offset)
 
 
-def test_too_few_iterations_are_not_passed_off():
+@pytest.mark.parametrize("seed", range(20))
+def test_a_kernel_that_nothing_raises_is_certified(seed):
+    # B maps vvᵀ to 0, and A is negative along v: S cannot become positive there.
+    random = np.random.default_rng(seed)
+    size = int(random.integers(2, 8))
+    count = size * (size + 1) // 2
+    along = random.normal(size=size)
+    along /= np.linalg.norm(along)
+    kernel = to_coordinates(np.outer(along, along))
+    factor = random.normal(size=(count, count))
+    factor -= np.outer(kernel, kernel @ factor)
+    offset = random.normal(size=(size, size))
+    offset = offset + offset.T
+    offset -= (along @ offset @ along + 0.5) * np.outer(along, along)
+    found = solve_complementarity(offset, factor @ factor.T)
+    assert found.infeasible and not found.converged
+
+
+def test_the_bound_on_the_norm_of_solutions_is_one():
+    # X = 1/ε along the second axis, and no other solution: far away, and not infeasible.
+    offset, operator = np.diag([1.0, -1.0]), np.diag([1.0, 0.0, 1e-4])
+    problem = _Problem(offset / np.sqrt(2), operator)
+    assert problem.least_norm(np.diag([0.0, 1.0])) == pytest.approx(1e4 / np.sqrt(2))
+    found = solve_complementarity(offset, operator)
+    assert found.converged and not found.infeasible
+    assert found.solution[1, 1] == pytest.approx(1e4, rel=1e-5)
+
+
+def ill_scaled(seed):
+    """A solvable problem, all of whose scales spread over four orders of magnitude."""
+    random = np.random.default_rng(seed)
+    size = int(random.integers(2, 8))
+    inside = np.arange(size) < int(random.integers(1, size + 1))
+    axes = np.linalg.qr(random.normal(size=(size, size)))[0]
+    solution = (axes * (10 ** random.uniform(-4, 0, size) * inside)) @ axes.T
+    slack = (axes * (10 ** random.uniform(-4, 0, size) * ~inside)) @ axes.T
+    count = size * (size + 1) // 2
+    factor = random.normal(size=(count, count + 2)) * 10 ** random.uniform(-4, 0, (count, 1))
+    operator = factor @ factor.T
+    return slack - from_coordinates(operator @ to_coordinates(solution)), operator
+
+
+def test_ill_scaled_problems_are_solved_and_not_called_infeasible():
+    for seed in range(80):
+        found = solve_complementarity(*ill_scaled(seed))
+        assert found.converged and not found.infeasible
+        assert np.linalg.eigvalsh(found.solution)[0] >= -1e-12 * np.linalg.norm(found.solution)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clarabel_solves_what_it_is_called_for(seed):
+    # With no iterations of ours the fallback and its polish do it all.
+    offset, operator, solution, slack = built(5, 3, seed, spread=0.1)
+    found = solve_complementarity(offset, operator, max_iterations=1)
+    assert found.converged
+    np.testing.assert_allclose(found.solution, solution, atol=1e-4)
+    np.testing.assert_allclose(found.slack, slack, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fifteen_critical_eigenvalues_of_a_diagonal_network(seed):
+    # ½ Σ (a_i b_i − y_i)², all 15 blocks critical: their slopes are orthogonal to each other, so
+    # B is diagonal and sees no off-diagonal entry; X_ii = max(0, −A_ii/B_ii).
+    generator = torch.Generator().manual_seed(seed)
+    targets = 1 + 0.01 * torch.rand(15, generator=generator, dtype=torch.float64)
+    objective = Objective(
+        lambda p: 0.5 * (p[..., :15] * p[..., 15:] - targets).square().sum(-1), dimension=30
+    )
+    shares = 1 + 0.1 * torch.rand(15, generator=generator, dtype=torch.float64)
+    point = torch.cat([shares, 1 / shares])
+    values, vectors = torch.linalg.eigh(objective.hessian(point))
+    values, vectors = values[-15:], vectors[:, -15:].T
+    rows, columns, weights = coordinate_entries(15)
+    slopes = torch.from_numpy(weights)[:, None] * objective.third_derivative(
+        point, vectors[rows], vectors[columns]
+    )
+    offset = np.diag(1.95 - values.numpy())
+    operator = 0.01 * (slopes @ slopes.T).numpy()
+    found = solve_complementarity(offset, operator)
+    assert found.converged and not found.infeasible
+    expected = np.maximum(0, -np.diag(offset) / np.diag(operator)[rows == columns])
+    np.testing.assert_allclose(np.diag(found.solution), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_no_solver_reaches_is_neither_solved_nor_infeasible():
     offset, operator, *_ = built(4, 2, seed=1)
-    assert not solve_complementarity(offset, operator, max_iterations=2).converged
+    found = solve_complementarity(offset, operator, max_iterations=2, tolerance=1e-30)
+    assert not found.converged and not found.infeasible
 
 
 def test_coordinates_keep_inner_products():

@@ -47,13 +47,32 @@ def test_spectrum_is_kept(tmp_path):
     column = torch.arange(4, dtype=torch.float64)[:, None]
     true = torch.ones(4, 1, dtype=torch.bool)
     spectrum = Spectrum(
-        -column, column, column, column, true, true, torch.arange(4), times=column[:, 0]
+        smallest=-column,
+        largest=column,
+        smallest_residuals=column,
+        largest_residuals=column,
+        smallest_certified=true,
+        largest_certified=true,
+        smallest_bounds=-column,
+        largest_bounds=column,
+        smallest_converged=true,
+        largest_converged=true,
+        failure_probability=column[:, 0] / 100,
+        products=torch.arange(4),
+        times=column[:, 0],
     )
     archive.write(results(spectrum=spectrum), tmp_path)
     found = archive.read("toy", start="3", folder=tmp_path).spectrum
     assert found is not None and found.converged
     torch.testing.assert_close(found.smallest, -column)
     assert found.products.tolist() == [0, 1, 2, 3]
+    torch.testing.assert_close(found.failure_probability, column[:, 0] / 100)
+
+
+def test_a_spectrum_from_before_there_were_bounds_is_certified_only():
+    found = archive.read("fully_connected_linear", start="1").spectrum
+    assert found is not None and found.certified and not found.checked.any()
+    assert found.smallest_bounds.isneginf().all() and found.largest_bounds.isposinf().all()
 
 
 def test_runs_are_found_by_name():

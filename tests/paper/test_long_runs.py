@@ -58,7 +58,7 @@ def test_results_are_those_of_runs_in_one_piece(tmp_path):
     ratio = found.distance(descent_name(1)).max() / found.distance(descent_name(2)).max()
     assert 1.9 < ratio < 2.1
     assert found.distance(LOOSER_FLOW).max() < 1e-3 * found.distance(descent_name(1)).max()
-    assert found.spectrum is not None and found.spectrum.converged
+    assert found.spectrum is not None and found.spectrum.certified
     assert torch.equal(found.spectrum.times, found.times)
     assert found.cost(descent_name(2))["gradients"] == 40 + 4  # one more for each piece
     assert found.provenance["protocol"]["dataset"] == "digits"
