@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import clarabel
 import numpy as np
@@ -201,15 +202,16 @@ class _Problem:
         rows, columns, _ = coordinate_entries(len(self.offset))
         count = len(rows)
         order = np.lexsort((rows, columns))  # Clarabel goes through the triangle by columns
-        settings = clarabel.DefaultSettings()
+        solver: Any = clarabel  # a compiled module, without types
+        settings = solver.DefaultSettings()
         settings.verbose = False
         settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
-        answer = clarabel.DefaultSolver(
+        answer = solver.DefaultSolver(
             sparse.csc_matrix(np.triu(self.operator[np.ix_(order, order)])),
             to_coordinates(self.offset)[order],
             -sparse.identity(count, format="csc"),
             np.zeros(count),
-            [clarabel.PSDTriangleConeT(len(self.offset))],
+            [solver.PSDTriangleConeT(len(self.offset))],
             settings,
         ).solve()
         coordinates = np.empty(count)

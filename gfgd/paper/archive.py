@@ -255,7 +255,9 @@ def _with_bounds(content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     if "spectrum_smallest_certified" in content:
         return content
-    added = {"spectrum_failure_probability": np.ones(len(content["spectrum_times"]))}
+    added: dict[str, np.ndarray] = {
+        "spectrum_failure_probability": np.ones(len(content["spectrum_times"]))
+    }
     for end, bound in (("smallest", -np.inf), ("largest", np.inf)):
         certified = content[f"spectrum_{end}_converged"]
         added[f"spectrum_{end}_certified"] = certified

@@ -118,15 +118,15 @@ def test_the_bound_on_the_norm_of_solutions_is_one():
 
 
 def ill_scaled(seed):
-    """A solvable problem, all of whose scales spread over four orders of magnitude."""
+    """A solvable problem, all of whose scales spread over five orders of magnitude."""
     random = np.random.default_rng(seed)
     size = int(random.integers(2, 8))
     inside = np.arange(size) < int(random.integers(1, size + 1))
     axes = np.linalg.qr(random.normal(size=(size, size)))[0]
-    solution = (axes * (10 ** random.uniform(-4, 0, size) * inside)) @ axes.T
-    slack = (axes * (10 ** random.uniform(-4, 0, size) * ~inside)) @ axes.T
+    solution = (axes * (10 ** random.uniform(-5.5, 0, size) * inside)) @ axes.T
+    slack = (axes * (10 ** random.uniform(-5.5, 0, size) * ~inside)) @ axes.T
     count = size * (size + 1) // 2
-    factor = random.normal(size=(count, count + 2)) * 10 ** random.uniform(-4, 0, (count, 1))
+    factor = random.normal(size=(count, count + 2)) * 10 ** random.uniform(-5.5, 0, (count, 1))
     operator = factor @ factor.T
     return slack - from_coordinates(operator @ to_coordinates(solution)), operator
 
