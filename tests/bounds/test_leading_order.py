@@ -1,13 +1,15 @@
 """The predicted error of GD against closed forms and against GD itself."""
 
+import math
 from itertools import pairwise
 
 import pytest
 import torch
 
-from gfgd import gradient_descent, networks
+from gfgd import gradient_descent, gradient_flow, networks
 from gfgd.bounds.leading_order import leading_order_error
 from gfgd.problems import landscapes
+from tests.small_problems import small_network
 
 TIMES = torch.linspace(0, 2, 11, dtype=torch.float64)
 
@@ -82,3 +84,31 @@ def test_on_the_semicircle_the_error_comes_near_a_quarter_of_the_gradient():
         float(expected.norm() / slopes[0].norm()), rel=2e-3
     )
     assert 0.22 < float(found.coefficient[-1].norm() / first) < 0.25
+
+
+def test_a_correction_by_whole_steps_leaves_an_excess_of_second_order():
+    """From m steps between two times to m + 1, (distance · m) changes by a part O(1/m²) only.
+
+    So the smallest whole m₂ ≥ m₁ d₁/ε gives at most ε (1 + O(ε²)), and one step fewer at least
+    ε (1 − O(ε²)): the proposition on correcting a predicted step size.
+    """
+    objective = small_network("tanh", hidden=(5,))
+    start = 2 * objective.initial(1)
+    times = torch.linspace(0, 4, 5, dtype=torch.float64)
+    flow = gradient_flow(objective, start, times, method="dopri8", rtol=1e-12, atol=1e-13)
+
+    def distance(steps: int) -> float:
+        run = gradient_descent(
+            objective, start, step_size=1 / steps, iterations=4 * steps, record_every=steps
+        )
+        return float(run.distance_to(flow).max())
+
+    changes = [(m + 1) * distance(m + 1) / (m * distance(m)) - 1 for m in (20, 40, 80)]
+    orders = [math.log2(abs(a / b)) for a, b in pairwise(changes)]
+    assert orders == pytest.approx([2, 2], abs=0.25)
+    largest = leading_order_error(objective, start, times, rtol=1e-9, atol=1e-11).distance(1).max()
+    for wanted in (0.0125, 0.003):
+        first = math.ceil(largest / wanted)
+        second = math.ceil(first * distance(first) / wanted)
+        assert distance(second) <= wanted * (1 + 10 * wanted**2)
+        assert distance(second - 1) > wanted * (1 - 10 * wanted**2)
