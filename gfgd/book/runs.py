@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from gfgd.book.claims import Claim
 from gfgd.book.ending import end_cleanly
+from gfgd.book.errors import ChapterError
 from gfgd.book.execute import execute_chapter, read_claims
 from gfgd.book.fingerprint import fingerprint, notebook_imports
 from gfgd.book.own_files import own_files_digest
@@ -129,10 +131,19 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
     pool = ProcessPoolExecutor(
         min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=end_cleanly
     )
+    done = set()
     try:
         futures = [pool.submit(make_run, task, root, progress=False) for task in tasks]
         for future in tqdm(as_completed(futures), "chapters", len(futures), leave=False):
-            yield futures.index(future), future.result()
+            which = futures.index(future)
+            yield which, future.result()
+            done.add(which)
+    except BrokenProcessPool as error:
+        left = [task.chapter.stem for which, task in enumerate(tasks) if which not in done]
+        raise ChapterError(
+            "a process that ran a chapter was killed, perhaps because memory was short; the same "
+            f"command, perhaps with --jobs 1, goes on with {', '.join(left)}"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

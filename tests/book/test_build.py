@@ -79,6 +79,17 @@ def test_a_failing_chapter_leaves_the_others_runs(book):
     assert [run.fresh for run in runs] == [False, True]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_process_is_said_in_a_line_and_the_rest_is_kept(book):
+    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
+    parent = 'import os, signal\nos.kill(int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)'
+    write_notebook(paths[1], f"{parent}\nimport time\ntime.sleep(60)")
+    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
+    with pytest.raises(ChapterError, match=r"was killed.*goes on with .*02_tiny") as raised:
+        run_chapters(tasks, root=book, jobs=2)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_failing_claim_fails_the_command_and_is_named(book, monkeypatch, capsys):
     monkeypatch.chdir(book)
     monkeypatch.setattr("gfgd.book.commands.fetch_mnist", lambda: book)
