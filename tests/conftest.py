@@ -10,6 +10,9 @@ import torch
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the problems are small: threads would only wait for each other
 
+#: Seconds from which a test is to be marked ``slow``, on a quiet machine.
+LONG = 10.0
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox, so that it starts as root too; the rest keeps Chromium itself off the network.
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -35,3 +38,14 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=found, args=OPTIONS)
         yield chromium
         chromium.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests that took longer than the mark ``slow`` says, and do not have it."""
+    reports = [
+        entry for group in ("passed", "failed") for entry in terminalreporter.stats.get(group, [])
+    ]
+    long = [entry for entry in reports if entry.duration > LONG and "slow" not in entry.keywords]
+    for entry in sorted(long, key=lambda entry: -entry.duration):
+        if not {"browser", "book"} & set(entry.keywords):
+            terminalreporter.line(f"{entry.duration:.0f} s and not marked slow: {entry.nodeid}")

@@ -113,11 +113,13 @@ def run_sweep(
         say(f"{len(points)} points; of these there already: {len(results)}")
         if missing:
             workers = min(workers or cores(), len(missing))
-            with _cluster(scheduler, workers, folder / RUNNING) as client:
-                # Workers of our own that die come back by themselves: nobody need be told.
-                told = say if scheduler else lambda line: None
-                results |= _compute(client, missing, chapter.stem, len(points), told)
-        shutil.rmtree(folder / RUNNING, ignore_errors=True)
+            # Workers of our own that die come back by themselves: nobody need be told.
+            told = say if scheduler else lambda line: None
+            try:
+                with _cluster(scheduler, workers, folder / RUNNING) as client:
+                    results |= _compute(client, missing, chapter.stem, len(points), told)
+            finally:
+                shutil.rmtree(folder / RUNNING, ignore_errors=True)
         rows = tuple(Row(point, results[point.fingerprint]) for point in points)
         write_table(rows, table)
         drawn = write_figure(rows, figure)

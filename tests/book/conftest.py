@@ -68,3 +68,12 @@ def html() -> Path:
     if not (HTML / "index.html").is_file():
         missing("there is no built book: run `make book` first")
     return HTML
+
+
+@pytest.fixture
+def tiny(book: Path) -> Path:
+    """A checkout whose only chapter takes its orders from its parameters."""
+    from .tiny import write_tiny
+
+    write_tiny(book / "chapters" / "01_tiny.ipynb")
+    return book

@@ -1,23 +1,19 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from gfgd.book.alt_text import missing_alt_text
-from gfgd.book.build import build_book, build_lock, gather, overrides
+from gfgd.book.build import build_book, gather, overrides
 from gfgd.book.cli import main
-from gfgd.book.contents import chapters, find_chapter
-from gfgd.book.errors import BookError, ChapterError, UsageError
+from gfgd.book.errors import BookError
 from gfgd.book.execute import execute_chapter
-from gfgd.book.runs import Run, Task, run_chapters
+from gfgd.book.runs import Run
 
-from .conftest import CLAIM, ROOT, write_notebook
+from .conftest import CLAIM, write_notebook
 
 
+@pytest.mark.slow
 def test_build_rebuild_and_edit(book):
     first = build_book(book)
     assert [run.fresh for run in first.runs] == [True]
@@ -43,53 +39,7 @@ def test_build_rebuild_and_edit(book):
     assert build_book(book).html_built
 
 
-MEETING = """\
-import time
-from pathlib import Path
-here, other = Path({here!r}), Path({other!r})
-here.touch()
-deadline = time.monotonic() + 60
-while not other.exists():
-    assert time.monotonic() < deadline, "the other chapter did not run meanwhile"
-    time.sleep(0.01)
-"""
-
-
-def test_chapters_run_side_by_side(book, tmp_path):
-    ends = [str(tmp_path / name) for name in ("a", "b")]
-    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
-    write_notebook(paths[0], MEETING.format(here=ends[0], other=ends[1]), CLAIM)
-    write_notebook(paths[1], MEETING.format(here=ends[1], other=ends[0]))
-    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
-    said: list[str] = []
-    runs = run_chapters(tasks, root=book, jobs=2, say=said.append)
-    assert [(run.chapter, run.fresh) for run in runs] == [(path, True) for path in paths]
-    assert len(runs[0].claims()) == 1
-    assert sorted(line.split(":")[0] for line in said) == ["01_tiny", "02_tiny"]
-
-
-def test_a_failing_chapter_leaves_the_others_runs(book):
-    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
-    write_notebook(paths[1], "raise RuntimeError('no')")
-    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
-    with pytest.raises(ChapterError, match=r"02_tiny: cell .*RuntimeError: no"):
-        run_chapters(tasks, root=book, jobs=2)
-    write_notebook(paths[1], CLAIM)
-    runs = run_chapters(tasks, root=book, jobs=2)
-    assert [run.fresh for run in runs] == [False, True]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_killed_process_is_said_in_a_line_and_the_rest_is_kept(book):
-    paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
-    parent = 'import os, signal\nos.kill(int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)'
-    write_notebook(paths[1], f"{parent}\nimport time\ntime.sleep(60)")
-    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
-    with pytest.raises(ChapterError, match=r"was killed.*goes on with .*02_tiny") as raised:
-        run_chapters(tasks, root=book, jobs=2)
-    assert "\n" not in str(raised.value)
-
-
+@pytest.mark.slow
 def test_a_failing_claim_fails_the_command_and_is_named(book, monkeypatch, capsys):
     monkeypatch.chdir(book)
     monkeypatch.setattr("gfgd.book.commands.fetch_mnist", lambda: book)
@@ -110,6 +60,7 @@ def test_duplicate_names_are_an_error(book, chapter, tmp_path):
         gather(book, [run, run], "default")
 
 
+@pytest.mark.slow
 def test_a_warning_fails_the_build_each_time(book):
     with (book / "index.md").open("a") as file:
         file.write("\n{doc}`nowhere`\n")
@@ -126,16 +77,6 @@ def test_a_figure_needs_alt_text(book):
         build_book(book)
 
 
-def test_alt_text(tmp_path):
-    page = tmp_path / "chapters" / "a.html"
-    page.parent.mkdir()
-    page.write_text("<img src='x.png' alt='A line.'><p><img src='y.png' alt=' '/><img src='z.svg'>")
-    assert missing_alt_text(tmp_path) == [
-        "chapters/a.html: y.png has no alt text",
-        "chapters/a.html: z.svg has no alt text",
-    ]
-
-
 def test_a_page_that_is_not_there(book):
     with (book / "_toc.yml").open("a") as file:
         file.write("  - file: absent\n")
@@ -150,39 +91,6 @@ def test_dataset_override_only_where_the_chapter_has_one(chapter, tmp_path):
     assert overrides(chapter, preset, "digits") == {"step_size": 0.1, "dataset": "digits"}
     assert overrides(chapter, {}, None) == {}
     assert overrides(other, {}, "digits") == {}
-
-
-def test_lock_is_exclusive_across_processes(book):
-    (book / "_build").mkdir()
-    script = (
-        "import sys; from pathlib import Path; from gfgd.book.build import build_lock\n"
-        "with build_lock(Path(sys.argv[1]), lambda line: print(line, flush=True)):\n"
-        "    print('mine', flush=True)\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with build_lock(book, print):
-        other = subprocess.Popen(
-            [sys.executable, "-c", script, str(book)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert other.stdout is not None
-        assert "waiting" in other.stdout.readline()
-        assert other.poll() is None
-    rest, _ = other.communicate(timeout=30)
-    assert rest.strip() == "mine"
-
-
-def test_find_chapter(book):
-    assert find_chapter("01", book).stem == "01_tiny"
-    assert find_chapter("01_tiny", book) == book / "chapters" / "01_tiny.ipynb"
-    with pytest.raises(UsageError, match="there is 01_tiny"):
-        find_chapter("1_tiny", book)
-    write_notebook(book / "chapters" / "01_other.ipynb")
-    with pytest.raises(UsageError, match="could be 01_other, 01_tiny"):
-        find_chapter("01", book)
-    assert [path.stem for path in chapters(book)] == ["01_tiny"]
 
 
 @pytest.mark.parametrize(

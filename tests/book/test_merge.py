@@ -91,6 +91,7 @@ def test_outputs_never_come_under_other_code(run):
         with_fresh_prose(chapter, executed)
 
 
+@pytest.mark.slow
 def test_a_changed_sentence_makes_the_page_and_runs_nothing(book):
     build_book(book)
     path = book / "chapters" / "01_tiny.ipynb"

@@ -1,6 +1,5 @@
 """Sweeps with real worker processes and real kills; the chapter does next to nothing."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,56 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from pyarrow import parquet
 
-from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
+from gfgd.book.claims import RECORD_TYPE
 from gfgd.book.cli import main
-from gfgd.book.errors import ParameterError
-from gfgd.book.grid import grid
-from gfgd.book.point import Point, Result, kept_result, run_point, sources
-from gfgd.book.sweep import run_sweep
-from gfgd.book.sweep_table import Row, draw, write_figure, write_table
 
 from .conftest import ROOT, write_notebook
-
-PARAMETERS = """\
-depth: int = 2  # layers
-scale: float = 0.1  # of the start
-act: str = "none"  # what happens on the way
-seconds: float = 0.0  # to sleep
-log: str = ""  # a file that is told of each run"""
-CHECK = "if depth < 0:\n    raise ValueError(f'depth = {depth}: must be 0 or more')"
-# Says what `claim` and `record` say, but does not import torch.
-WORK = f"""\
-import os, signal, time
-from pathlib import Path
-from IPython.display import display
-if log:
-    with open(log, "a") as file:
-        print(os.getpid(), depth, scale, act, file=file)
-time.sleep(seconds)
-if act == "raise":
-    raise RuntimeError("as it was told")
-marker = Path(log + ".killed")
-if act == "kill" or (act == "kill once" and not marker.exists()):
-    if act == "kill once":
-        marker.touch()
-    os.kill(int(os.environ["JPY_PARENT_PID"]), signal.SIGKILL)  # the worker, and nothing else
-    time.sleep(60)
-if act == "die":
-    os._exit(1)
-stated = {{"name": "small-steps", "statement": "So.", "measured": depth * scale, "below": 0.25}}
-display({{{MIME_TYPE!r}: stated, "text/plain": ""}}, raw=True)
-display({{{RECORD_TYPE!r}: {{"name": "layers", "value": depth}}, "text/plain": ""}}, raw=True)"""
+from .tiny import rows_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-
-
-@pytest.fixture
-def tiny(book):
-    """A checkout whose only chapter takes its orders from its parameters."""
-    write_notebook(book / "chapters" / "01_tiny.ipynb", WORK, parameters=PARAMETERS, check=CHECK)
-    return book
 
 
 @pytest.fixture
@@ -98,38 +55,6 @@ def alive(pid):
         return False
 
 
-def rows_of(path):
-    return parquet.read_table(path).to_pylist()
-
-
-# The grid
-
-
-def test_the_grid_is_typed_and_in_order(tiny):
-    chapter = tiny / "chapters" / "01_tiny.ipynb"
-    points = grid(chapter, [("depth", ["2", "3"]), ("scale", ["1e-3", 1])], {"act": "die"})
-    assert points == [
-        {"act": "die", "depth": depth, "scale": scale} for depth in (2, 3) for scale in (0.001, 1.0)
-    ]
-    assert grid(chapter, [("act", ["x"])], {"act": "die"}) == [{"act": "x"}]
-
-
-@pytest.mark.parametrize(
-    ("axes", "message"),
-    [
-        ([("depht", [1])], "did you mean depth"),
-        ([("depth", ["2", "2.5"])], r"depth = '2.5': must be of type int"),
-        ([("scale", [1]), ("depth", [2, -1])], "depth = -1: must be 0 or more"),
-        ([("depth", [2]), ("depth", [3])], "depth: given twice"),
-        ([("scale", ["1", "1.0"])], r"scale = 1.0: given twice"),
-    ],
-)
-def test_the_whole_grid_is_checked_before_anything_runs(tiny, tmp_path, axes, message):
-    with pytest.raises(ParameterError, match=message):
-        run_sweep(tiny / "chapters" / "01_tiny.ipynb", tiny, axes, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -145,136 +70,7 @@ def test_a_users_mistake_is_exit_code_2(tiny, monkeypatch, capsys, arguments, me
     assert not (tiny / "_build").exists()
 
 
-# One point
-
-
-def point(book, **overrides):
-    chapter = book / "chapters" / "01_tiny.ipynb"
-    defaults = {"depth": 2, "scale": 0.1, "act": "none"}
-    where = (chapter, book, book, book / "out")
-    return Point(*where, overrides, defaults | overrides, sources(chapter, book), "")
-
-
-def test_a_point_is_kept_and_not_run_again(tiny):
-    log = tiny / "log"
-    one = point(tiny, depth=3, log=str(log))
-    assert kept_result(one) is None
-    first = run_point(one)
-    assert (first.status, first.error, first.recorded) == ("done", None, {"layers": 3.0})
-    assert [claim.measured for claim in first.claims] == [pytest.approx(0.3)]
-    assert run_point(one) == kept_result(one) == first
-    assert len(log.read_text().splitlines()) == 1
-    assert {path.suffix for path in one.record.parent.iterdir()} == {".json", ".ipynb"}
-    assert not list((one.folder / ".running").iterdir())
-    one.record.write_text(one.record.read_text()[:40])
-    assert kept_result(one) is None, "a damaged file is no result"
-
-
-def test_an_error_of_the_chapter_is_kept_and_a_death_is_not(tiny):
-    failed, lost = point(tiny, act="raise"), point(tiny, act="die")
-    result = run_point(failed)
-    assert result.status == "failed"
-    assert result.error is not None
-    assert "RuntimeError: as it was told" in result.error
-    assert str(tiny) not in result.error
-    assert kept_result(failed) == result
-    assert "as it was told" in failed.notebook.read_text("utf-8")
-    assert run_point(lost).status == "lost"
-    assert kept_result(lost) is None
-
-
-def test_other_sources_are_no_result(tiny):
-    one = point(tiny)
-    write_notebook(one.chapter, "edited = True", WORK, parameters=PARAMETERS, check=CHECK)
-    assert run_point(one).status == "lost"
-    assert not one.record.exists()
-    assert point(tiny).fingerprint != one.fingerprint
-    assert point(tiny).fingerprint != point(tiny, depth=3).fingerprint
-
-
-# The table and the figure
-
-
-def made(depth, scale, status="done", mode: object = (1, "a"), folder=Path("/sweep")):
-    parameters = {"depth": depth, "scale": scale, "widths": [depth] * 2, "mode": mode}
-    places = (Path("/book/01_tiny.ipynb"), Path("/book"), Path("/book"), folder)
-    where = Point(*places, {}, parameters, "abc", "")
-    if status != "done":
-        return Row(where, Result(status, 1.0, "it broke"))
-    claim = Claim("small-steps", "So.", scale**depth, below=0.01, slide="S")
-    return Row(where, Result("done", 2.0, None, (claim,), {"layers": float(depth)}))
-
-
-def test_the_table_has_a_row_for_each_point(tmp_path):
-    rows = [made(1, 0.1), made(2, 0.01), made(3, 0.1, "failed")]
-    path = write_table(rows, tmp_path / "a.parquet")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.parquet"]
-    first, _, last = rows_of(path)
-    assert first["parameters.depth"] == 1
-    assert first["parameters.widths"] == [1, 1]
-    assert first["parameters.mode"] == '[1, "a"]'
-    assert (first["claims.small-steps"], first["claims.small-steps.holds"]) == (0.1, False)
-    assert (first["recorded.layers"], first["status"], first["error"]) == (1.0, "done", None)
-    assert (last["claims.small-steps"], last["status"], last["error"]) == (
-        None,
-        "failed",
-        "it broke",
-    )
-    about = json.loads(parquet.read_schema(path).metadata[b"gfgd"])
-    assert about == {"chapter": "01_tiny", "swept": ["depth", "scale", "widths"], "sources": "abc"}
-    assert str(parquet.read_schema(write_table(rows[:2], path)).field("error").type) == "string"
-
-
-def test_the_figure_shows_what_does_not_hold_and_what_failed(tmp_path):
-    rows = [made(d, s) for d in (1, 2, 3) for s in (0.1, 0.01)] + [made(4, 0.1, "failed")]
-    rows = [
-        Row(
-            Point(
-                row.point.chapter,
-                row.point.root,
-                row.point.directory,
-                row.point.folder,
-                {},
-                {key: row.point.parameters[key] for key in ("depth", "scale")},
-                "",
-                "",
-            ),
-            row.result,
-        )
-        for row in rows
-    ]
-    figure = draw(rows)
-    assert figure is not None
-    claims, layers = figure.axes
-    assert claims.get_title(loc="left") == "small-steps, to be below 0.01"
-    assert layers.get_title(loc="left") == "layers"
-    assert (claims.get_xlabel(), claims.get_yscale(), layers.get_yscale()) == (
-        "depth",
-        "log",
-        "linear",
-    )
-    faces = [line.get_markerfacecolor() for line in claims.lines if line.get_marker() in "os"]
-    assert faces.count("white") == 3  # 0.1, 0.01 and (0.1)² are not below 0.01
-    assert [line.get_marker() for line in claims.lines].count("x") == 1
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["scale = 0.1", "scale = 0.01", "does not hold", "no number: not done"]
-    assert write_figure(rows, tmp_path / "a.svg") == tmp_path / "a.svg"
-    assert write_figure([made(4, 0.1, "failed")], tmp_path / "a.svg") is None
-    assert not list(tmp_path.iterdir())
-
-
-def test_words_and_many_lines_can_be_drawn():
-    rows = [made(depth, 0.1, mode=mode) for depth in range(1, 10) for mode in ("a", "b")]
-    figure = draw(rows)
-    assert figure is not None
-    words = draw([made(2, 0.1, mode=mode) for mode in ("a", "b")])
-    assert words is not None
-    assert [tick.get_text() for tick in words.axes[0].get_xticklabels()] == ["'a'", "'b'"]
-
-
-# Real processes, real kills
-
-
+@pytest.mark.slow
 @posix
 def test_a_killed_sweep_goes_on_where_it_was(tiny, command):
     log = tiny / "log"
@@ -305,6 +101,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tiny, command):
     assert not (tiny / "out" / ".running").exists()
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_workers_point_is_tried_again_but_not_for_ever(tiny, command):
     log = tiny / "log"
@@ -331,6 +128,7 @@ display({{{RECORD_TYPE!r}: {{"name": "value", "value": value}}, "text/plain": ""
 """
 
 
+@pytest.mark.slow
 def test_a_readers_own_file_begins_in_the_readers_folder_and_counts(tmp_path, command):
     """Named by a relative path and by its module; edited, its points are run again."""
     chapter = write_notebook(
@@ -350,13 +148,6 @@ def test_a_readers_own_file_begins_in_the_readers_folder_and_counts(tmp_path, co
         assert [row["recorded.value"] for row in rows] == [width, width]
 
 
-def test_a_file_that_has_changed_since_is_no_result(tiny):
-    (tiny / "net.py").write_text("")
-    one = point(tiny, act="net.py:value")
-    assert run_point(one).error == "a file that the parameters name has changed, or is not here"
-    assert not one.record.exists()
-
-
 CLUSTER = """\
 import sys
 from distributed import LocalCluster
@@ -369,6 +160,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @posix
 def test_a_running_scheduler_can_be_used(tiny, tmp_path, command):
     script = tmp_path / "cluster.py"
