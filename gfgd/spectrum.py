@@ -206,7 +206,7 @@ def extreme_eigenvalues(
     search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
     if failure_probability is not None and not 0 < failure_probability < 1:
         raise ValueError(f"failure_probability = {failure_probability!r}: must be between 0 and 1")
-    objective._check(point)
+    point = objective._check(point)
     if point.dim() != 1:
         raise ValueError(
             f"point has shape {tuple(point.shape)}: give one θ, shape ({objective.dimension},); "

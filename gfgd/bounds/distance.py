@@ -318,7 +318,8 @@ def tube_step_size(
         If ε ≤ 0 or a shape does not fit.
     """
     checks.positive(distance=distance)
-    smoothness, gradient_norm = torch.as_tensor(smoothness), torch.as_tensor(gradient_norm)
+    smoothness = torch.as_tensor(smoothness, dtype=torch.float64)
+    gradient_norm = torch.as_tensor(gradient_norm, dtype=torch.float64)
     largest = float(fundamental_bound(times, smoothness * gradient_norm, rate).max())
     return distance / largest if largest > 0 else math.inf
 

@@ -210,7 +210,7 @@ def rounding_bounds(
         raise ValueError(f"rate = {float(rate.min()):g}: must not be negative; give max(m, 0)")
 
     def accumulated(defect: float, rate: Tensor) -> Tensor:
-        return fundamental_bound(times, torch.as_tensor(defect), rate)
+        return fundamental_bound(times, torch.as_tensor(defect, dtype=torch.float64), rate)
 
     per_time = spacing_norm / (2 * step_size)
     steps = unit_roundoff * gradient_norm  # rounding of s = η∇f itself

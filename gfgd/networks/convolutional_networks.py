@@ -131,7 +131,9 @@ class Convolutional(Network):
         if chunk_size is None and inputs.device.type == "cpu":
             chunk_size = CACHED_SAMPLES
         super().__init__(inputs, targets, shapes, activation, loss, chunk_size)
-        is_weight = [torch.full((math.prod(shape),), len(shape) > 1) for shape in shapes]
+        is_weight = [
+            torch.full((math.prod(shape),), len(shape) > 1, dtype=torch.bool) for shape in shapes
+        ]
         self.weight_mask = torch.cat(is_weight).to(inputs.device)
 
     @property
@@ -168,7 +170,8 @@ class Convolutional(Network):
         """
         checks.positive(scale=scale)
         generator = torch.Generator().manual_seed(seed)
-        pieces = [torch.empty(shape) for shape in self.shapes]
+        # Neither the global default dtype nor the default device may change the numbers.
+        pieces = [torch.empty(shape, dtype=torch.float32, device="cpu") for shape in self.shapes]
         fan_in = 1
         for piece in pieces:
             if piece.dim() > 1:
@@ -257,7 +260,7 @@ def convolutional(
     checks.one_of(VARIANTS, variant=variant)
     checks.one_of(ACTIVATIONS, activation=activation)
     check_chunk_size(chunk_size)
-    images = torch.as_tensor(images).to(device, dtype)
+    images = torch.as_tensor(images, dtype=dtype, device=device)
     image_shape = _image_shape(images)
     inputs = images.flatten(1)
     targets, classes = checked_targets(labels, inputs, loss)

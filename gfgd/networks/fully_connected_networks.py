@@ -81,7 +81,8 @@ class FullyConnected(Network):
         checks.one_of(["xavier_uniform", "gaussian"], init=init)
         checks.positive(scale=scale)
         generator = torch.Generator().manual_seed(seed)
-        weights = [torch.empty(shape) for shape in self.shapes]
+        # Neither the global default dtype nor the default device may change the numbers.
+        weights = [torch.empty(shape, dtype=torch.float32, device="cpu") for shape in self.shapes]
         if init == "gaussian":
             for weight in weights:
                 weight.normal_(generator=generator)
@@ -142,7 +143,7 @@ def fully_connected(
     """
     checks.one_of(ACTIVATIONS, activation=activation)
     checks.whole(1, **{f"hidden[{j}]": width for j, width in enumerate(hidden)})
-    inputs = torch.as_tensor(inputs).to(device, dtype)
+    inputs = torch.as_tensor(inputs, dtype=dtype, device=device)
     if inputs.dim() != 2:
         raise ValueError(
             f"inputs has shape {tuple(inputs.shape)}: give inputs of shape (N, features)"

@@ -118,7 +118,8 @@ def deep_linear(
         another shape or with entries other than 0 and 1.
     """
     checks.whole(1, depth=depth)
-    target = torch.as_tensor(target)
+    if not isinstance(target, Tensor):  # a list counts as float64, whatever torch's default is
+        target = torch.from_numpy(np.array(target))
     if target.dim() != 2 or not target.is_floating_point():
         raise ValueError(
             f"target has shape {tuple(target.shape)} and dtype {target.dtype}: give a floating "
@@ -126,7 +127,11 @@ def deep_linear(
         )
     if not target.isfinite().all():
         raise ValueError("target: has non-finite entries")
-    mask = torch.ones_like(target) if mask is None else torch.as_tensor(mask).to(target)
+    mask = (
+        torch.ones_like(target)
+        if mask is None
+        else torch.as_tensor(mask, dtype=target.dtype, device=target.device)
+    )
     if mask.shape != target.shape or not ((mask == 0) | (mask == 1)).all() or not mask.any():
         raise ValueError(
             f"mask has shape {tuple(mask.shape)}: give zeros and ones, at least one 1, in the "

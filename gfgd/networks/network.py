@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -144,7 +145,9 @@ def check_chunk_size(chunk_size: int | None) -> None:
 def checked_targets(targets: Tensor, inputs: Tensor, loss: str) -> tuple[Tensor, int]:
     """Return the targets beside the inputs, and the number of outputs."""
     checks.one_of(LOSSES, loss=loss)
-    targets = torch.as_tensor(targets).to(inputs.device)
+    if not isinstance(targets, Tensor):  # a list counts as float64, whatever torch's default is
+        targets = torch.from_numpy(np.array(targets))
+    targets = targets.to(inputs.device)
     if len(targets) != len(inputs):
         raise ValueError(
             f"targets has shape {tuple(targets.shape)}: give N targets for N = {len(inputs)} inputs"

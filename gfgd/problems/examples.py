@@ -17,7 +17,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.convolution = nn.Conv2d(
+            channels, channels, kernel_size=3, padding=1, dtype=torch.float32
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, H, W) to the same shape."""
@@ -27,15 +29,16 @@ class Residual(nn.Module):
 def residual_network() -> nn.Module:
     """Return a small residual convolutional network for 8×8 images of ten classes, d = 640.
 
-    It is smooth: tanh has no kink, and the pooling takes means.
+    It is smooth: tanh has no kink, and the pooling takes means. Its parameters are float32,
+    whatever torch's default is.
     """
     return nn.Sequential(
-        nn.Conv2d(1, 6, kernel_size=3, stride=2, padding=1),
+        nn.Conv2d(1, 6, kernel_size=3, stride=2, padding=1, dtype=torch.float32),
         nn.Tanh(),
         Residual(6),
         nn.AvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(6 * 2 * 2, 10),
+        nn.Linear(6 * 2 * 2, 10, dtype=torch.float32),
     )
 
 
