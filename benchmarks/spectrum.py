@@ -80,12 +80,16 @@ SOLVERS: dict[str, Solver] = {
 
 @dataclass(frozen=True)
 class Found:
-    """λmin and its relative residual at each time, and what they cost."""
+    """λmin and its relative residual at each time, and what they cost.
+
+    `checked`: at how many times a bound from outside came within the tolerance.
+    """
 
     values: Array
     residuals: Array
     products: int
     seconds: float
+    checked: int = 0
 
 
 def spectrum(
@@ -112,7 +116,7 @@ def spectrum(
             Measured.count(
                 f"(c) products for λmin: {name} / here",
                 one.products / here.products,
-                at_least=15 if name == "ARPACK from scratch" else None,
+                at_least=12 if name == "ARPACK from scratch" else None,
             )
             for name, one in found.items()
             if name != HERE
@@ -120,6 +124,9 @@ def spectrum(
         (
             "Residuals and offsets are relative to |λmin|. LOBPCG, which bounds ‖Hv − λv‖ itself, "
             "is told what to reach.",
+            f"Here {here.checked} of the times are checked from fresh random starts, to a bound "
+            "within the tolerance that holds with probability 0.9999; that is counted. The peers "
+            "certify a residual, and no more.",
         ),
     )
 
@@ -137,7 +144,8 @@ def found_here(objective: Objective, flow: Trajectory) -> Found:
     seconds = time.perf_counter() - begun
     values = solved.smallest[:, 0].numpy()
     residuals = solved.smallest_residuals[:, 0].numpy() / np.abs(values)
-    return Found(values, residuals, int(solved.products.sum()), seconds)
+    checked = int(solved.checked.sum())
+    return Found(values, residuals, int(solved.products.sum()), seconds, checked)
 
 
 def found_by(solver: Solver, name: str, objective: Objective, points: Tensor, here: Found) -> Found:
