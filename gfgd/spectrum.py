@@ -29,21 +29,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.lanczos_bounds import Matrix, deflated_lower_bound, smallest_weight, upper_bound
+from gfgd.eigenpair_search import (
+    Eigenpairs,
+    EigenpairSearch,
+    Matrix,
+    NonFiniteHessianError,
+    numbers,
+    wanted_places,
+)
 from gfgd.objective import Objective
 from gfgd.trajectory import Trajectory
-
-#: Below this fraction of the spectral radius a residual counts as zero, whatever λ is.
-RESIDUAL_FLOOR = 1e-6
 
 _OPTIONAL = ("smallest_vectors", "largest_vectors", "times")
 
 #: δ, at each point and each end of the spectrum, if not said otherwise.
 FAILURE_PROBABILITY = 1e-4
-
-
-class NonFiniteHessianError(ValueError):
-    """Raised where a Hessian, or its product with a vector, is not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +203,7 @@ def extreme_eigenvalues(
         :class:`NonFiniteHessianError`) the Hessian is not finite.
     """
     checks.whole(0, dense_below=dense_below)
-    search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
+    search = EigenpairSearch(objective.dimension, smallest, largest, tolerance, max_products, seed)
     if failure_probability is not None and not 0 < failure_probability < 1:
         raise ValueError(f"failure_probability = {failure_probability!r}: must be between 0 and 1")
     point = objective._check(point)
@@ -216,7 +216,7 @@ def extreme_eigenvalues(
     if objective.dimension <= dense_below:
         return _dense(objective, point, smallest, largest)
     product = _product_at(objective, point)
-    return search.solve(product, point, warm, failure_probability).spectrum
+    return _spectrum(search.solve(product, point, warm, failure_probability), smallest)
 
 
 def spectrum_along(
@@ -254,7 +254,7 @@ def spectrum_along(
     """
     checks.whole(0, dense_below=dense_below)
     checks.whole(1, check_every=check_every)
-    search = _Search(objective.dimension, smallest, largest, tolerance, max_products, seed)
+    search = EigenpairSearch(objective.dimension, smallest, largest, tolerance, max_products, seed)
     if not 0 < failure_probability < 1:
         raise ValueError(f"failure_probability = {failure_probability!r}: must be between 0 and 1")
     final = len(trajectory.times) - 1
@@ -299,434 +299,58 @@ def _dense(objective: Objective, point: Tensor, smallest: int, largest: int) -> 
         raise NonFiniteHessianError("point: the Hessian is not finite there")
     values, vectors = torch.linalg.eigh(hessian)
     residuals = (hessian @ vectors - vectors * values).norm(dim=0)
-    chosen = _wanted(len(values), smallest, largest)
-    return _spectrum(
-        values[chosen],
-        vectors[:, chosen].T,
-        residuals[chosen],
-        certified=torch.ones(len(chosen), dtype=torch.bool, device=point.device),
-        bounds=values[chosen],
-        converged=torch.ones(len(chosen), dtype=torch.bool, device=point.device),
+    places = wanted_places(len(values), smallest, largest)
+    wanted = numbers(values[places])
+    everyone = np.ones(len(places), dtype=bool)
+    pairs = Eigenpairs(
+        values=wanted,
+        vectors=vectors[:, places].T,
+        residuals=numbers(residuals[places]),
+        certified=everyone,
+        bounds=wanted,
+        converged=everyone,
         failure_probability=0.0,
         products=objective.dimension,
-        smallest=smallest,
+        kept=vectors[:, places].T,
+        missed=False,
     )
+    return _spectrum(pairs, smallest)
 
 
-def _wanted(size: int, smallest: int, largest: int) -> list[int]:
-    """Return the places of the wanted among `size` ascending values: from below, from above."""
-    low = range(min(smallest, size))
-    high = range(size - 1, max(size - 1 - largest, -1), -1)
-    return [*low, *high]
-
-
-def _spectrum(
-    values: Tensor,
-    vectors: Tensor,
-    residuals: Tensor,
-    *,
-    certified: Tensor,
-    bounds: Tensor,
-    converged: Tensor,
-    failure_probability: float,
-    products: int,
-    smallest: int,
-) -> Spectrum:
-    """Return the result; of each tensor the first `smallest` entries belong to the lower end."""
+def _spectrum(pairs: Eigenpairs, smallest: int) -> Spectrum:
+    """Return the result; the first `smallest` of the pairs belong to the lower end."""
     low, high = slice(None, smallest), slice(smallest, None)
+    vectors = pairs.vectors
+
+    def real(numbers: Matrix) -> Tensor:
+        return torch.from_numpy(numbers.copy()).to(vectors)
+
+    def whether(truths: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(truths).to(vectors.device)
+
     return Spectrum(
-        smallest=values[low],
-        largest=values[high],
-        smallest_residuals=residuals[low],
-        largest_residuals=residuals[high],
-        smallest_certified=certified[low],
-        largest_certified=certified[high],
-        smallest_bounds=bounds[low],
-        largest_bounds=bounds[high],
-        smallest_converged=converged[low],
-        largest_converged=converged[high],
-        failure_probability=torch.tensor(failure_probability, dtype=torch.float64),
-        products=torch.tensor(products),
+        smallest=real(pairs.values[low]),
+        largest=real(pairs.values[high]),
+        smallest_residuals=real(pairs.residuals[low]),
+        largest_residuals=real(pairs.residuals[high]),
+        smallest_certified=whether(pairs.certified[low]),
+        largest_certified=whether(pairs.certified[high]),
+        smallest_bounds=real(pairs.bounds[low]),
+        largest_bounds=real(pairs.bounds[high]),
+        smallest_converged=whether(pairs.converged[low]),
+        largest_converged=whether(pairs.converged[high]),
+        failure_probability=torch.tensor(pairs.failure_probability, dtype=torch.float64),
+        products=torch.tensor(pairs.products),
         smallest_vectors=vectors[low],
         largest_vectors=vectors[high],
     )
-
-
-class _Subspace:
-    """Orthonormal rows q_i, their images H q_i and the projection (⟨q_i, H q_j⟩)."""
-
-    def __init__(self, product: Callable[[Tensor], Tensor], like: Tensor) -> None:
-        self.product = product
-        self.basis = like.new_empty(0, len(like))
-        self.images = like.new_empty(0, len(like))
-        self.projected = np.empty((0, 0))  # in float64, on the CPU
-        self.products = 0
-
-    def __len__(self) -> int:
-        return len(self.projected)
-
-    def rows(self) -> Tensor:
-        return self.basis[: len(self)]
-
-    def image_rows(self) -> Tensor:
-        return self.images[: len(self)]
-
-    def extend(self, direction: Tensor) -> None:
-        """Add a unit vector that is orthogonal to the rows, for one product."""
-        image = self.product(direction)
-        self.products += 1
-        if not image.isfinite().all():
-            raise NonFiniteHessianError("point: the Hessian is not finite there")
-        count = len(self)
-        if count == len(self.basis):  # room for twice as many
-            room = self.basis.new_empty(max(16, count), self.basis.shape[1])
-            self.basis = torch.cat([self.basis, room])
-            self.images = torch.cat([self.images, room])
-        self.basis[count], self.images[count] = direction, image
-        column = _numbers(self.basis[: count + 1] @ image)
-        projected = np.empty((count + 1, count + 1))
-        projected[:count, :count] = self.projected
-        projected[count], projected[:, count] = column, column
-        self.projected = projected
-
-    def restrict(self, coordinates: Matrix) -> None:
-        """Go over to the span of some combinations of the rows, columns of `coordinates`."""
-        turn = torch.from_numpy(coordinates.T.copy()).to(self.basis)
-        self.basis, self.images = turn @ self.rows(), turn @ self.image_rows()
-        self.projected = coordinates.T @ self.projected @ coordinates
-
-    def remainder(self, vector: Tensor) -> tuple[Tensor, float]:
-        """Return the unit vector along what is orthogonal to the rows, and its length.
-
-        The length is 0 where that is nothing but rounding errors. Gram–Schmidt, twice.
-        """
-        rows, size = self.rows(), float(vector.norm())
-        for _ in range(2):
-            vector = vector - rows.T @ (rows @ vector)
-        length = float(vector.norm())
-        if not length > 100 * torch.finfo(vector.dtype).eps * size:
-            return vector, 0.0
-        vector = vector / length
-        vector = vector - rows.T @ (rows @ vector)
-        return vector / vector.norm(), length
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """All n Ritz values of a subspace, ascending, and the residuals of the wanted ones.
-
-    `values` (n,), `coordinates` of the Ritz vectors (n, n); of the wanted: `places` among them,
-    `residuals` (w, d), their `norms` (w,) and the errors `allowed` (w,).
-    """
-
-    values: Matrix
-    coordinates: Matrix
-    places: list[int]
-    residuals: Tensor
-    norms: Matrix
-    allowed: Matrix
-
-    @property
-    def certified(self) -> NDArray[np.bool_]:
-        return self.norms <= self.allowed
-
-    @property
-    def wanted(self) -> Matrix:
-        return self.values[self.places]
-
-
-@dataclass(frozen=True, eq=False)
-class _Solved:
-    """The spectrum at a point, rows for the next solve, and whether following had missed some."""
-
-    spectrum: Spectrum
-    kept: Tensor
-    missed: bool
-
-
-class _Search:
-    """Rayleigh–Ritz on a subspace that begins with given vectors, or with a random one.
-
-    Two ways to extend it alternate. *By the residual* of the wanted pair that is farthest from
-    being certified: from one vector this spans the Krylov space, that is Lanczos; from the Ritz
-    vectors of a nearby Hessian it is Davidson's method without preconditioner, a warm start
-    that Lanczos cannot take. *By Lanczos from a fresh random vector*, in the complement of
-    the Ritz vectors: that meets what the subspace is orthogonal to, and bounds the rest.
-    """
-
-    #: Rows at which the subspace is cut down to the Ritz vectors next to both ends.
-    CAPACITY = 60
-    #: Ritz vectors kept per end beyond those wanted: at a cut, and from point to point.
-    KEPT_AT_CUT = 8
-    KEPT_BETWEEN = 1
-    #: Ritz vectors per end that a fresh Lanczos run is deflated by, at most.
-    DEFLATED = 16
-    #: A fresh Lanczos run holds at most so many numbers, and so many rows.
-    NUMBERS, ROWS = 2**24, 400
-    #: Its bounds are looked at after every fourth product, later after every sixteenth more.
-    LOOK_EVERY = 4
-    #: Bounds are given up after so many products at a point.
-    PRODUCTS_FOR_BOUNDS = 400
-
-    def __init__(
-        self,
-        dimension: int,
-        smallest: int,
-        largest: int,
-        tolerance: float,
-        max_products: int,
-        seed: int,
-    ) -> None:
-        checks.positive(tolerance=tolerance)
-        checks.whole(0, smallest=smallest, largest=largest)
-        if not 1 <= smallest + largest <= dimension:
-            raise ValueError(
-                f"smallest + largest = {smallest + largest}: must be at least 1, and there are "
-                f"only d = {dimension} eigenvalues"
-            )
-        checks.whole(smallest + largest, max_products=max_products)
-        self.dimension = dimension
-        self.smallest, self.largest = smallest, largest
-        self.tolerance = tolerance
-        self.max_products = max_products
-        self.rows = max(self.CAPACITY, min(self.ROWS, self.NUMBERS // dimension))
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def solve(
-        self,
-        product: Callable[[Tensor], Tensor],
-        like: Tensor,
-        start: Tensor | None,
-        failure_probability: float | None,
-    ) -> _Solved:
-        """Return the wanted pairs at one point; with bounds unless the probability is None."""
-        space = _Subspace(product, like)
-        for vector in () if start is None else start[: self.max_products]:
-            space.extend(self._new_direction(space, vector))
-        bounds = np.array([-np.inf] * self.smallest + [np.inf] * self.largest)
-        delta = failure_probability
-        pairs = None if start is None and delta is not None else self._certified_pairs(space)
-        followed = None if pairs is None else pairs.wanted
-        last = min(self.max_products, space.products + self.PRODUCTS_FOR_BOUNDS)
-        while delta is not None and (pairs is None or not self._done(space, pairs, bounds, last)):
-            delta /= 2  # over all runs: δ/2 + δ/4 + … = δ
-            bounds = self._bounds_from_fresh_start(space, bounds, delta)
-            pairs = self._certified_pairs(space)
-            bounds = self._unrefuted(pairs, bounds)
-        assert pairs is not None
-        missed = followed is not None and bool(
-            (np.abs(followed - pairs.wanted) > pairs.allowed).any()
-        )
-        return self._solved(space, pairs, bounds, failure_probability, missed)
-
-    def _done(self, space: _Subspace, pairs: _Pairs, bounds: Matrix, last: int) -> bool:
-        converged = pairs.certified & self._near(pairs, bounds)
-        return bool(converged.all()) or len(space) == self.dimension or space.products >= last
-
-    def _certified_pairs(self, space: _Subspace) -> _Pairs:
-        """Extend by residuals until the wanted pairs are certified, or no product is left."""
-        wanted = self.smallest + self.largest
-        if len(space) == 0:
-            space.extend(self._new_direction(space, self._random(space)))
-        while True:
-            pairs = self._pairs(space)
-            enough = len(space) >= min(self.dimension, 2 * wanted + 2)
-            if (
-                (enough and pairs.certified.all())
-                or len(space) == self.dimension
-                or space.products >= self.max_products
-            ):
-                return pairs
-            worst = int((pairs.norms / np.maximum(pairs.allowed, 1e-300)).argmax())
-            direction = pairs.residuals[worst]
-            if len(space) >= self.CAPACITY + wanted:
-                space.restrict(pairs.coordinates[:, self._ends(len(space), self.KEPT_AT_CUT)])
-            space.extend(self._new_direction(space, direction))
-
-    def _bounds_from_fresh_start(
-        self, space: _Subspace, bounds: Matrix, failure_probability: float
-    ) -> Matrix:
-        """Run Lanczos from a random vector in the complement of the Ritz vectors that serve.
-
-        Ends when the bounds meet the tolerance; the space then holds what Lanczos met. With no
-        vector to deflate by, only the outermost eigenvalue of each end gets a bound of use.
-        """
-        if len(space):
-            space.restrict(self._deflating(space))
-        held, first = len(space), space.products
-        projected = space.projected
-        coupling = space.image_rows() - torch.from_numpy(projected).to(space.basis) @ space.rows()
-        coupling = _numbers(coupling @ coupling.T)  # RᵀR of gfgd.lanczos_bounds
-        start = self._random(space)
-        start = start - space.rows().T @ (space.rows() @ start)
-        weight = smallest_weight(failure_probability, float(start.norm()))
-        direction, _ = space.remainder(start)
-        diagonal: list[float] = []
-        off_diagonal: list[float] = []
-        look = self.LOOK_EVERY
-        while True:
-            space.extend(direction)
-            diagonal.append(float(space.projected[-1, -1]))
-            direction, length = space.remainder(space.images[len(space) - 1])
-            off_diagonal.append(length)
-            stop = (
-                length == 0
-                or len(space) in (self.dimension, self.rows + held)
-                or space.products >= min(self.max_products, first + self.PRODUCTS_FOR_BOUNDS)
-            )
-            if stop or len(diagonal) >= look:
-                look += max(self.LOOK_EVERY, look // 16)
-                beyond = self._beyond(projected, coupling, diagonal, off_diagonal, min(weight, 1.0))
-                tighter = self._tighter(bounds, beyond)
-                if stop or self._reached(space, tighter, self._all if held else self._outermost):
-                    return tighter
-
-    def _beyond(
-        self,
-        projected: Matrix,
-        coupling: Matrix,
-        diagonal: Sequence[float],
-        off_diagonal: Sequence[float],
-        weight: float,
-    ) -> Matrix:
-        """Return the bounds that one Lanczos run gives, shape (w,); see gfgd.lanczos_bounds."""
-        bounds = []
-        if self.smallest:
-            low = -upper_bound([-alpha for alpha in diagonal], off_diagonal, weight)
-            bounds += [
-                deflated_lower_bound(projected, coupling, low, j) for j in range(self.smallest)
-            ]
-        if self.largest:
-            high = upper_bound(diagonal, off_diagonal, weight)
-            bounds += [
-                -deflated_lower_bound(-projected, coupling, -high, j) for j in range(self.largest)
-            ]
-        return np.array(bounds)
-
-    def _tighter(self, bounds: Matrix, others: Matrix) -> Matrix:
-        low = np.arange(len(bounds)) < self.smallest
-        return np.where(low, np.maximum(bounds, others), np.minimum(bounds, others))
-
-    def _unrefuted(self, pairs: _Pairs, bounds: Matrix) -> Matrix:
-        """Drop bounds that a Ritz value lies beyond: they belong to the cases that fail.
-
-        Ritz values are inside for certain. By no more than the tolerance: that is rounding.
-        """
-        outwards = np.where(np.arange(len(bounds)) < self.smallest, -1.0, 1.0)
-        excess = outwards * (pairs.wanted - bounds)
-        kept = np.where(excess > 0, pairs.wanted, bounds)
-        return np.where(excess > pairs.allowed, outwards * np.inf, kept)
-
-    def _near(self, pairs: _Pairs, bounds: Matrix) -> NDArray[np.bool_]:
-        return np.abs(pairs.wanted - bounds) <= pairs.allowed
-
-    def _reached(self, space: _Subspace, bounds: Matrix, places: list[int]) -> bool:
-        """Whether these bounds are within the tolerance of the Ritz values."""
-        if len(space) < self.smallest + self.largest:
-            return False
-        return bool(self._near(self._pairs(space), bounds)[places].all())
-
-    @property
-    def _all(self) -> list[int]:
-        return list(range(self.smallest + self.largest))
-
-    @property
-    def _outermost(self) -> list[int]:
-        """The places of λmin and λmax among the wanted."""
-        return [0] * bool(self.smallest) + [self.smallest] * bool(self.largest)
-
-    def _deflating(self, space: _Subspace) -> Matrix:
-        """Return the coordinates of the Ritz vectors to deflate by: wanted ones, and others.
-
-        Every vector narrows the spectrum of the complement, but one with a residual r and a
-        Ritz value at a distance D from the end costs the bound there about r²/D.
-        """
-        pairs = self._pairs(space)
-        turn = torch.from_numpy(pairs.coordinates.T.copy()).to(space.basis)
-        residuals = turn @ space.image_rows() - torch.from_numpy(pairs.values[:, None]).to(turn) * (
-            turn @ space.rows()
-        )
-        squared = _numbers(residuals.square().sum(1))
-        good = np.ones(len(pairs.values), dtype=bool)
-        for place, allowed in zip(pairs.places, pairs.allowed, strict=True):
-            good &= squared <= 0.5 * allowed * np.abs(pairs.values - pairs.values[place])
-        good[pairs.places] = True
-        chosen = np.flatnonzero(good)
-        outer = {*chosen[: self.DEFLATED], *chosen[-self.DEFLATED :], *pairs.places}
-        return pairs.coordinates[:, sorted(outer)]
-
-    def _pairs(self, space: _Subspace) -> _Pairs:
-        values, coordinates = np.linalg.eigh(space.projected)
-        places = _wanted(len(values), self.smallest, self.largest)
-        turn = torch.from_numpy(coordinates[:, places].T.copy()).to(space.basis)
-        wanted = torch.from_numpy(values[places, None]).to(space.basis)
-        residuals = turn @ space.image_rows() - wanted * (turn @ space.rows())
-        floor = RESIDUAL_FLOOR * np.abs(values).max()
-        return _Pairs(
-            values=values,
-            coordinates=coordinates,
-            places=places,
-            residuals=residuals,
-            norms=_numbers(residuals.norm(dim=1)),
-            allowed=self.tolerance * np.maximum(np.abs(values[places]), floor),
-        )
-
-    def _ends(self, size: int, extra: int) -> list[int]:
-        """Return the places of the wanted Ritz values and of `extra` more at their ends."""
-        low = set(range(min(self.smallest + extra, size))) if self.smallest else set()
-        high = set(range(max(size - self.largest - extra, 0), size)) if self.largest else set()
-        return sorted(low | high)
-
-    def _random(self, space: _Subspace) -> Tensor:
-        like = space.basis
-        return torch.randn(self.dimension, generator=self.generator, dtype=like.dtype).to(like)
-
-    def _new_direction(self, space: _Subspace, vector: Tensor) -> Tensor:
-        """Return a unit vector along the vector's part outside the space, or a random one."""
-        while True:
-            direction, length = space.remainder(vector)
-            if length:
-                return direction
-            vector = self._random(space)
-
-    def _solved(
-        self,
-        space: _Subspace,
-        pairs: _Pairs,
-        bounds: Matrix,
-        failure_probability: float | None,
-        missed: bool,
-    ) -> _Solved:
-        rows = space.rows()
-
-        def combined(places: list[int]) -> Tensor:
-            return torch.from_numpy(pairs.coordinates[:, places].T.copy()).to(rows) @ rows
-
-        def like(numbers: np.ndarray) -> Tensor:
-            return torch.from_numpy(numbers).to(rows.device)
-
-        whole = len(space) == self.dimension
-        bounds = pairs.wanted if whole else bounds
-        delta = 1.0 if failure_probability is None else failure_probability
-        spectrum = _spectrum(
-            like(pairs.wanted).to(rows),
-            combined(pairs.places),
-            like(pairs.norms).to(rows),
-            certified=like(pairs.certified),
-            bounds=like(bounds).to(rows),
-            converged=like(pairs.certified & self._near(pairs, bounds)),
-            failure_probability=0.0 if whole else delta,
-            products=space.products,
-            smallest=self.smallest,
-        )
-        return _Solved(spectrum, combined(self._ends(len(space), self.KEPT_BETWEEN)), missed)
 
 
 @dataclass(eq=False)
 class _Path:
     """Follows the wanted eigenvectors from point to point, and checks."""
 
-    search: _Search
+    search: EigenpairSearch
     objective: Objective
     points: Tensor
     failure_probability: float
@@ -737,23 +361,24 @@ class _Path:
     def go_on(self, *, check: bool) -> None:
         """Solve at the next point; mend what lies behind if a check finds something missed."""
         index = len(self.spectra)
-        solved = self._solve(index, self.start, check)
-        rows = [solved.kept] if index == 0 else [solved.kept, self.spectra[-1].vectors()]
+        pairs, spectrum = self._solve(index, self.start, check)
+        rows = [pairs.kept] if index == 0 else [pairs.kept, self.spectra[-1].vectors()]
         self.start = torch.cat(rows)
-        self.spectra.append(solved.spectrum)
+        self.spectra.append(spectrum)
         if check:
-            if solved.missed:
-                self._follow(range(index - 1, self.last_check, -1), solved.spectrum)
+            if pairs.missed:
+                self._follow(range(index - 1, self.last_check, -1), spectrum)
                 self._check_between(self.last_check, index)
             self.last_check = index
             # Vectors serve to follow back to the last check, and to extrapolate from.
             self.spectra[:-1] = [one.without_vectors() for one in self.spectra[:-1]]
 
-    def _solve(self, index: int, start: Tensor | None, check: bool) -> _Solved:
+    def _solve(self, index: int, start: Tensor | None, check: bool) -> tuple[Eigenpairs, Spectrum]:
         product = _product_at(self.objective, self.points[index])
         delta = self.failure_probability if check else None
         start = start if start is None else start[: self.objective.dimension]
-        return self.search.solve(product, self.points[index], start, delta)
+        pairs = self.search.solve(product, self.points[index], start, delta)
+        return pairs, _spectrum(pairs, self.search.smallest)
 
     def _follow(self, indices: Iterable[int], spectrum: Spectrum) -> None:
         """Solve again from the vectors of the point before, as long as that changes a value.
@@ -763,7 +388,7 @@ class _Path:
         for index in indices:
             before = self.spectra[index]
             start = torch.cat([spectrum.vectors(), before.vectors()])
-            spectrum = self._solve(index, start, check=False).spectrum
+            _, spectrum = self._solve(index, start, check=False)
             self.spectra[index] = replace(spectrum, products=spectrum.products + before.products)
             change = torch.cat([spectrum.smallest, spectrum.largest]) - torch.cat(
                 [before.smallest, before.largest]
@@ -778,16 +403,10 @@ class _Path:
         if middle == first:
             return
         before = self.spectra[middle]
-        solved = self._solve(middle, before.vectors(), check=True)
-        self.spectra[middle] = replace(
-            solved.spectrum, products=solved.spectrum.products + before.products
-        )
-        if solved.missed:
-            self._follow(range(middle - 1, first, -1), solved.spectrum)
-            self._follow(range(middle + 1, last), solved.spectrum)
+        pairs, spectrum = self._solve(middle, before.vectors(), check=True)
+        self.spectra[middle] = replace(spectrum, products=spectrum.products + before.products)
+        if pairs.missed:
+            self._follow(range(middle - 1, first, -1), spectrum)
+            self._follow(range(middle + 1, last), spectrum)
             self._check_between(first, middle)
             self._check_between(middle, last)
-
-
-def _numbers(values: Tensor) -> Matrix:
-    return values.detach().cpu().double().numpy()
