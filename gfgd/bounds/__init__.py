@@ -1,8 +1,8 @@
 """How far gradient descent can be from gradient flow: one function a theorem.
 
 The bounds themselves are named here. :mod:`~gfgd.bounds.leading_order` predicts the distance,
-:mod:`~gfgd.bounds.curvature` bounds λmin of networks, and :mod:`~gfgd.bounds.certificates` turns
-both into step sizes for deep linear networks.
+:mod:`~gfgd.bounds.curvature` bounds λmin of networks, :mod:`~gfgd.bounds.certificates` turns both
+into step sizes for deep linear networks, and :mod:`~gfgd.bounds.convergence` needs only the start.
 """
 
 from gfgd.bounds.distance import (

@@ -162,6 +162,39 @@ def acts_linearly(objective: FullyConnected, point: Tensor) -> Tensor:
     return fixed
 
 
+def alignment(objective: FullyConnected, point: Tensor) -> Tensor:
+    """Return χ = −(1/N) Σ_i ⟨∇ℓ_i, h_i⟩ / (s^{n−1} S Π_j ‖W_j‖_F), in [−1, 1], shape ``(...)``.
+
+    How well the network's outputs h point down the loss, for a homogeneous activation without
+    biases; s = max(|α|, |ᾱ|), S = (1/N) Σ_i ‖∇ℓ_i‖ ‖x_i‖. Along gradient flow, between kinks,
+    every ‖W_j‖_F² grows at the rate 2χ s^{n−1} S Π_i ‖W_i‖_F. So with p the layer of the smallest
+    norm, ∫ m ≤ (n−1) ln(‖W_p(T)‖_F/‖W_p(0)‖_F) / min χ, for m the size of
+    :func:`homogeneous_bound`. NaN where the loss has no gradient or a layer is 0.
+
+    Parameters
+    ----------
+    objective
+        Made by :func:`gfgd.networks.fully_connected`.
+    point
+        θ, shape ``(..., d)``.
+
+    Raises
+    ------
+    ValueError
+        If the activation is not homogeneous.
+    """
+    slope = max(map(abs, _slopes(objective)))
+    point = point.detach()
+    outputs = objective.outputs(point, objective.inputs)
+    size = gradient_times_input(objective.loss, outputs, objective.targets, objective.inputs)
+    norms = torch.stack(
+        [torch.linalg.matrix_norm(weight) for weight in objective.weights(point)], dim=-1
+    )
+    # Euler: ⟨W_j, ∂f/∂W_j⟩ is (1/N) Σ ⟨∇ℓ_i, h_i⟩ for every layer j.
+    down = -(point * objective.gradient(point)).sum(-1) / objective.depth
+    return down / (slope ** (objective.depth - 1) * size * norms.prod(-1))
+
+
 def shared_weights_bound(
     norms: Tensor | Sequence[float],
     constants: Tensor | Sequence[float],
@@ -430,22 +463,30 @@ def aligned_spectrum(radius: float, target_norm: float, widths: Sequence[int]) -
 
 
 def rate_integral_bound(
-    start_radius: Tensor | float, end_radius: Tensor | float, cosine: Tensor | float, depth: int
+    start_radius: Tensor | float,
+    end_radius: Tensor | float,
+    cosine: Tensor | float,
+    depth: int,
+    lowest_radius: Tensor | float | None = None,
 ) -> Tensor:
-    """Return ((n−1)/n) ln(r_T/r_0) + (n−1) arccos c_0 ≥ ∫₀ᵀ m dt along gradient flow.
+    """Return ((n−1)/n) ln(r_0 r_T / r⋆²) + (n−1) arccos c_0 ≥ ∫₀ᵀ m dt along gradient flow.
 
-    m = (n−1) ‖w − Λ‖ r^{(n−2)/n} is the size of :func:`deep_linear_bound` at balanced weights. For
-    starts with 0 < r_0 ≤ c_0 L; an equality where c_0 = 1. So exp(∫m), the factor by which
-    errors grow, is at most e^{(n−1) arccos c_0} (r_T/r_0)^{(n−1)/n}: a power of the initial scale.
+    m = (n−1) ‖w − Λ‖ r^{(n−2)/n} is the size of :func:`deep_linear_bound` at balanced weights, and
+    r⋆ the least r up to T; an equality where c_0 = 1. For starts with r_0 ≤ c_0 L, r⋆ = r_0: the
+    factor by which errors grow is at most e^{(n−1) arccos c_0} (r_T/r_0)^{(n−1)/n}, a power of the
+    initial scale.
 
     Parameters
     ----------
     start_radius, end_radius
         r_0 and r_T, which broadcast.
     cosine
-        c_0 in (0, 1].
+        c_0 in [−1, 1].
     depth
         n ≥ 2.
+    lowest_radius
+        r⋆ or a lower bound on it, at most r_0 and r_T. If not given it is r_0, which is right for
+        r_0 ≤ c_0 L only; c_0 must then be above 0.
 
     Raises
     ------
@@ -453,14 +494,27 @@ def rate_integral_bound(
         If an argument is out of range.
     """
     checks.whole(2, depth=depth)
-    start, end, cosine = (
-        torch.as_tensor(value, dtype=torch.float64) for value in (start_radius, end_radius, cosine)
+    given = lowest_radius is not None
+    start, end, cosine, lowest = (
+        torch.as_tensor(value, dtype=torch.float64)
+        for value in (
+            start_radius,
+            end_radius,
+            cosine,
+            lowest_radius if lowest_radius is not None else start_radius,
+        )
     )
-    if not ((start > 0) & (end >= start)).all():
-        raise ValueError("start_radius, end_radius: must be positive, and the end's not smaller")
-    if not ((cosine > 0) & (cosine <= 1)).all():
-        raise ValueError("cosine: must lie above 0 and be at most 1")
-    return (depth - 1) / depth * torch.log(end / start) + (depth - 1) * torch.arccos(cosine)
+    if not ((lowest > 0) & (end >= lowest) & (start >= lowest)).all():
+        raise ValueError(
+            "start_radius, end_radius: must be positive, and not below lowest_radius, which is "
+            "start_radius if it is not given"
+        )
+    if not ((cosine > (-2 if given else 0)) & (cosine.abs() <= 1)).all():
+        raise ValueError(
+            "cosine: must lie between -1 and 1, and above 0 where no lowest_radius is given"
+        )
+    growth = torch.log(start / lowest) + torch.log(end / lowest)
+    return (depth - 1) / depth * growth + (depth - 1) * torch.arccos(cosine)
 
 
 def _slopes(objective: FullyConnected) -> tuple[float, float]:

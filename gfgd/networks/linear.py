@@ -583,6 +583,118 @@ def leading_time_to_loss(
     return (log_constant * (1 - 2 / depth)).exp() * _sech_tail(z, depth - 2) / target_norm
 
 
+def orbit_constant(
+    radius: Tensor | float, cosine: Tensor | float, target_norm: float, depth: int
+) -> Tensor:
+    """Return N = coshⁿ z_0 / r_0 − (n/L) ∫_0^{z_0} coshⁿ, z_0 = artanh c_0: constant on an orbit.
+
+    On the orbit 1/r = (N + (n/L) ∫_0^z coshⁿ) / coshⁿ z, see :func:`orbit_radius`.
+
+    Parameters
+    ----------
+    radius, cosine, target_norm, depth
+        As in :func:`reduced_flow`, with |c_0| < 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    radius, cosine = _reduced_start(radius, cosine, target_norm, depth)
+    z = _rapidity(cosine)
+    inverse = 1 / radius - (depth / target_norm) * _scaled_integral(z, depth)
+    return torch.exp(depth * _log_cosh(z)) * inverse
+
+
+def _overshoot(depth: int) -> float:
+    """Return 1 + 2(n−1)/5 ≥ n ∫_0^z (cosh ζ / cosh z)ⁿ dζ for all z ≥ 0.
+
+    By the reduction formula the right side is tanh z + (n−1) sech² z A, with A ≤ tanh z for n ≥ 3
+    (and A = z for n = 2), and t(1 − t²) ≤ 2/(3√3) < 2/5 (and z sech² z < 2/5 + (1 − tanh z)).
+    """
+    return 1 + 0.4 * (depth - 1)
+
+
+def lowest_radius_bound(
+    radius: Tensor | float, cosine: Tensor | float, target_norm: float, depth: int
+) -> Tensor:
+    """Return a lower bound on the least r along the reduced flow from (r_0, c_0), shape ``(...)``.
+
+    r_0 where r_0 ≤ c_0 L, because r only grows then. Else 1/(N + a/L) for c_0 < 0, with N of
+    :func:`orbit_constant`, and 1/(1/r_0 + a/L) for c_0 ≥ 0, with a = 1 + 2(n−1)/5.
+
+    Parameters
+    ----------
+    radius, cosine, target_norm, depth
+        As in :func:`reduced_flow`, with |c_0| < 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    radius, cosine = _reduced_start(radius, cosine, target_norm, depth)
+    largest = torch.where(
+        cosine < 0, orbit_constant(radius, cosine, target_norm, depth), 1 / radius
+    )
+    turned = 1 / (largest + _overshoot(depth) / target_norm)
+    return torch.where(radius <= cosine * target_norm, radius, turned)
+
+
+def time_bound(
+    radius: Tensor | float, cosine: Tensor | float, target_norm: float, depth: int, gap: float
+) -> Tensor:
+    """Return a time from which on the reduced flow has ‖w − Λ‖ ≤ `gap` · L, shape ``(...)``.
+
+    In units in which L = 1 (times in units of L^{2/n − 2}) it is T_1 + T_2, an upper bound in
+    closed form of what :func:`time_to_loss` computes. Let N₊ = max(N, 0), see
+    :func:`orbit_constant`, and z_1 = arcosh max(√(6n), (6N₊)^{1/n}). From z_1 on r ≥ 3/4 and
+    ‖w − Λ‖ ≤ 2/5. The flow is there after
+
+        T_1 = max(z_1 − z_0, 0)                                              for n = 2,
+        T_1 = N₊^p ∫_{z_0}^∞ sech^{n−2} + a^p max(z_1 − max(z_0, 0), 0)      for n ≥ 3,
+
+    p = 1 − 2/n, a = 1 + 2(n−1)/5 (0 if z_1 ≤ z_0), and T_2 = ln(2/(5 gap)) (4/3)^{2−2/n} later the
+    distance is below the gap.
+
+    Parameters
+    ----------
+    radius, cosine, target_norm, depth
+        As in :func:`reduced_flow`, with r_0 ≤ L and |c_0| < 1.
+    gap
+        In (0, 2/5].
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.between(0, 0.4, gap=gap)
+    checks.positive(gap=gap)
+    radius, cosine = _reduced_start(radius, cosine, target_norm, depth)
+    if (radius > target_norm).any():
+        raise ValueError(f"radius: must be at most target_norm = {target_norm!r}")
+    z = _rapidity(cosine)
+    constant = orbit_constant(radius / target_norm, cosine, 1.0, depth).clamp(min=0)
+    reached = torch.acosh(constant.mul(6).pow(1 / depth).clamp(min=(6 * depth) ** 0.5))
+    if depth == 2:
+        first = reached - z
+    else:
+        power = 1 - 2 / depth
+        first = constant**power * _sech_tail(z, depth - 2)
+        first = first + _overshoot(depth) ** power * (reached - z.clamp(min=0))
+    last = np.log(0.4 / gap) / 0.75 ** (2 - 2 / depth)
+    first = torch.where(reached > z, first, 0.0)
+    return (first + last) / target_norm ** (2 - 2 / depth)
+
+
+def _rapidity(cosine: Tensor) -> Tensor:
+    """Return z = artanh c, or say that c is ±1."""
+    if not (cosine.abs() < 1).all():
+        raise ValueError("cosine: must lie strictly between -1 and 1")
+    return cosine.atanh()
+
+
 def _sech_tail(z: Tensor, power: int) -> Tensor:
     """Return ∫_z^∞ sech^m for m ≥ 1, by its reduction formula."""
     tanh, sech = z.tanh(), torch.exp(-_log_cosh(z))

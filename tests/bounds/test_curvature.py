@@ -11,6 +11,7 @@ from gfgd.bounds.curvature import (
     acts_linearly,
     aligned_smallest_eigenvalue,
     aligned_spectrum,
+    alignment,
     convolution_constant,
     convolution_norm,
     deep_linear_bound,
@@ -330,6 +331,46 @@ def test_integral_of_the_rate_is_below_its_bound_and_equal_when_aligned(depth, c
         assert found < bound < found + (depth - 1) * 1.6
 
 
+@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize(("start", "cosine"), [(0.05, -0.9), (1.5, 0.3), (0.8, 0.5), (2.0, 1.0)])
+def test_integral_of_the_rate_from_starts_that_shrink_first(depth, start, cosine):
+    times = torch.cat([torch.zeros(1), torch.logspace(-3, math.log10(60), 4_000)]).double()
+    flow = reduced_flow(start, cosine, 1.0, depth, times, rtol=1e-8, atol=1e-10)
+    rate = (depth - 1) * (2 * flow.loss).sqrt() * flow.radius ** ((depth - 2) / depth)
+    found = torch.trapezoid(rate, times).item()
+    lowest = flow.radius.min()
+    bound = rate_integral_bound(start, flow.radius[-1], cosine, depth, lowest).item()
+    assert found <= bound * (1 + 1e-3)
+    if cosine == 1:
+        assert found == pytest.approx(bound, rel=2e-3)
+    else:
+        assert bound < found + (depth - 1) * 2.7
+    with pytest.raises(ValueError, match="lowest_radius"):
+        rate_integral_bound(start, 1.0, cosine, depth, 3.0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "linear"])
+def test_alignment_is_the_growth_of_the_norms(activation):
+    objective = small_network(activation, (3, 4, 3))
+    points = normal(4, objective.dimension)
+    gradient = objective.gradient(points)
+    outputs = objective.outputs(points, objective.inputs)
+    size = gradient_times_input(objective.loss, outputs, objective.targets, objective.inputs)
+    norms = [torch.linalg.matrix_norm(w) for w in objective.weights(points)]
+    found = alignment(objective, points)
+    assert (found.abs() <= 1).all()
+    for weight, slope in zip(objective.weights(points), objective.weights(gradient), strict=True):
+        # d/dt ‖W_j‖² = −2⟨W_j, ∂f/∂W_j⟩, the same for every layer.
+        growth = -(weight * slope).sum((-2, -1))
+        torch.testing.assert_close(growth, found * size * math.prod(norms))
+    # One sample, all weights equal: everything points the same way, and χ = ±1.
+    one = networks.fully_connected(
+        torch.ones(1, 2), 3 * torch.ones(1, 2), hidden=[2], loss="half_squared_error"
+    )
+    assert alignment(one, torch.full((8,), 0.1).double()).item() == pytest.approx(1)
+    assert alignment(one, torch.full((8,), 3.0).double()).item() == pytest.approx(-1)
+
+
 def test_rate_along_a_flow_of_the_weights_is_the_reduced_one():
     target = normal(1, 3)
     objective = deep_linear(target, depth=3, hidden=2)
@@ -379,7 +420,7 @@ def test_bad_arguments():
         aligned_spectrum(0.1, 1.0, (3, 2, 2))
     with pytest.raises(ValueError, match="radius"):
         aligned_spectrum(0.0, 1.0, (3, 2, 1))
-    with pytest.raises(ValueError, match="cosine: must lie above 0"):
+    with pytest.raises(ValueError, match="above 0 where no lowest_radius"):
         rate_integral_bound(0.1, 1.0, -0.5, 3)
     with pytest.raises(ValueError, match="start_radius, end_radius"):
         rate_integral_bound(1.0, 0.5, 0.5, 3)
