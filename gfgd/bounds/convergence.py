@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.networks.linear import lowest_radius_bound, time_bound
+from gfgd.networks.linear import lowest_radius_bound, orbit_radius, time_bound
 
 #: The share of a step in n: at the end ‖w − Λ‖ ≤ L/(20n), and no step is longer than 1/(60n).
 END_GAP, LONGEST_STEP = 20, 60
@@ -196,6 +196,64 @@ def plane_hessian(radius: Tensor, cosine: Tensor, depth: int) -> Tensor:
     indefinite[..., :2, 2] = indefinite[..., 2, :2] = mixed
     indefinite[..., 2, 2] = (depth - 2) * scale * along
     return jacobian.mT @ jacobian + indefinite
+
+
+@dataclass(frozen=True)
+class OrbitIntegrals:
+    """What the theorem's closed formulas bound, computed along one orbit, L = 1.
+
+    `lowest_radius` the least r; `time` until ‖w − Λ‖ is down to the gap; `rate_integral` ∫m and
+    `rate_closed` its closed form ((n−1)/n) ln(r_T/r⋆) + (1/n) ln(r_0/r⋆) + √(n−1) (φ_0 − φ_T);
+    `curvature` the largest −λmin/m of the Hessian in three coordinates; `error_integral` the
+    largest ∫_0^t exp(∫_s^t m) ‖θ''(s)‖ ds.
+    """
+
+    lowest_radius: float
+    time: float
+    rate_integral: float
+    rate_closed: float
+    curvature: float
+    error_integral: float
+
+
+def orbit_integrals(
+    radius: float, cosine: float, depth: int, gap: float, points: int = 10_001
+) -> OrbitIntegrals:
+    """Return the integrals along the orbit from (r_0, c_0) until ‖w − Λ‖ is down to `gap`.
+
+    The orbit gives r at each z = artanh c, and dt = r^{2/n − 1} dz: no integrator, only the
+    trapezoidal rule on a grid of z with so many points, from z_0 to z_0 + 10.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the orbit's distance is above the gap throughout.
+    """
+    checks.positive(gap=gap)
+    z = math.atanh(cosine) + torch.linspace(0, 10, points, dtype=torch.float64)
+    c = z.tanh()
+    r = orbit_radius(c, radius, cosine, 1.0, depth)
+    before = _gap(r, c) > gap
+    if before.all() or not before.any():
+        raise ValueError(f"gap = {gap!r}: must be passed on the way from z_0 to z_0 + 10")
+    z, c, r = z[before], c[before], r[before]
+    slowness, rate = r ** (2 / depth - 1), plane_rate(r, c, depth)
+    growth = torch.cumulative_trapezoid(rate * slowness, z)
+    growth = torch.cat([torch.zeros_like(growth[:1]), growth])
+    hessian = plane_hessian(r, c, depth)
+    away, across = r - c, -(1 - c.square()).sqrt()
+    gradient = torch.stack([away, across, (depth - 1) ** 0.5 * away], dim=-1)
+    bend = (hessian @ (r[:, None] ** (1 - 1 / depth) * gradient)[..., None])[..., 0].norm(dim=-1)
+    made = torch.cumulative_trapezoid((-growth).exp() * bend * slowness, z)
+    closed = (depth - 1) / depth * (r[-1] / r.min()).log() + (radius / r.min()).log() / depth
+    return OrbitIntegrals(
+        lowest_radius=float(r.min()),
+        time=float(torch.trapezoid(slowness, z)),
+        rate_integral=float(growth[-1]),
+        rate_closed=float(closed + (depth - 1) ** 0.5 * (c[0].arccos() - c[-1].arccos())),
+        curvature=float((-torch.linalg.eigvalsh(hessian)[:, 0] / rate).max()),
+        error_integral=float((growth[1:].exp() * made).max()),
+    )
 
 
 def _gap(radius: Tensor, cosine: Tensor) -> Tensor:

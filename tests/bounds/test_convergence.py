@@ -118,6 +118,14 @@ def test_rate_and_error_integrals_are_below_their_bounds(depth):
         start = torch.tensor([radius, cosine], dtype=torch.float64)
         factor = float(convergence.error_factor(start[0], start[1], depth))
         assert measured <= factor <= 300 * measured
+        # The same along the orbit in closed form, without an integrator.
+        gap = math.sqrt(2e-4)
+        found = convergence.orbit_integrals(radius, cosine, depth, gap)
+        assert found.error_integral == pytest.approx(measured, rel=0.01)
+        assert found.rate_integral == pytest.approx(found.rate_closed, rel=1e-5)
+        assert found.rate_integral == pytest.approx(float(total[-1]), rel=5e-3)
+        assert found.lowest_radius == pytest.approx(float(least), rel=1e-3)
+        assert found.time == pytest.approx(float(flow.times[-1]), rel=5e-3)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -246,6 +254,8 @@ def test_mistakes_are_named():
             convergence.global_convergence(*arguments)
     with pytest.raises(ValueError, match="gap"):
         time_bound(0.1, 0.0, 1.0, 2, 0.5)
+    with pytest.raises(ValueError, match="gap"):
+        convergence.orbit_integrals(0.1, 0.0, 2, 5.0)
 
 
 def test_radius_and_cosine_of_a_start_feed_the_theorem():
