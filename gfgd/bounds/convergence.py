@@ -97,17 +97,17 @@ def global_convergence(
     """
     checks.positive(loss=loss, target_norm=target_norm)
     checks.whole(2, depth=depth)
-    radius, cosine = torch.broadcast_tensors(
+    r, c = torch.broadcast_tensors(
         torch.as_tensor(radius, dtype=torch.float64) / target_norm,
         torch.as_tensor(cosine, dtype=torch.float64),
     )
     longest = 1 / (LONGEST_STEP * depth)
-    horizon = time_bound(radius, cosine, 1.0, depth, 1 / (END_GAP * depth)) + longest
-    lowest = lowest_radius_bound(radius, cosine, 1.0, depth)
-    factor, growth = error_factor(radius, cosine, depth), inflation(radius, cosine, depth)
+    horizon = time_bound(r, c, 1.0, depth, 1 / (END_GAP * depth)) + longest
+    lowest = lowest_radius_bound(r, c, 1.0, depth)
+    factor, growth = error_factor(r, c, depth), inflation(r, c, depth)
     distance = (4 / (5 * growth * horizon)).clamp(max=1 / (8 * depth))
     step = torch.minimum(
-        distance / (math.e * factor), distance / (4 * depth**0.5 * _gap(radius, cosine))
+        distance / (math.e * factor), distance / (4 * depth**0.5 * _gap(r, c))
     ).clamp(max=longest)
     after = max(0.0, math.log(target_norm**2 / (100 * loss))) / 0.72
     time = target_norm ** (2 - 2 / depth)
