@@ -208,7 +208,7 @@ def test_arithmetic_of_the_last_ball():
         assert 1.9 * gain**2 >= 0.72
 
 
-@pytest.mark.parametrize(("depth", "radius"), [(2, 0.3), (2, 1.0), (3, 0.5)])
+@pytest.mark.parametrize(("depth", "radius"), [(2, 0.3), (2, 1.0)])
 def test_descent_keeps_what_the_theorem_promises(depth, radius):
     target = torch.tensor([[0.0, 2.0, 0.0]], dtype=torch.float64)
     network = deep_linear(target, depth=depth, hidden=2)
