@@ -10,7 +10,8 @@ whose eigenvalues lie between −m_k and 2/η.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -40,6 +41,9 @@ from gfgd.verified.residual_curvature import (
 )
 from gfgd.verified.taylor_models import Size, TaylorModel, model
 
+#: So many places on a curve are evaluated at once: enough for a product of matrices to be fast.
+PLACES = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Ball:
@@ -65,6 +69,8 @@ class Ball:
         Bound of λmax(∇²f).
     value_error
         ‖v in float64 − v‖ at a time that was rounded to float64.
+    slope_value_error
+        The same for ∇φ along v, its model's remainder included.
     """
 
     reach: Upper
@@ -76,6 +82,7 @@ class Ball:
     step_error: Upper
     largest_curvature: Upper
     value_error: Upper
+    slope_value_error: Upper
 
     @classmethod
     def around(cls, network: LinearNetwork, cell: Cell, reach: Upper, step_size: Upper) -> Ball:
@@ -102,7 +109,8 @@ class Ball:
             slope_error=rounded.right[1].error,
             step_error=step_size * error + _step_rounding(here, step, cell.weights),
             largest_curvature=largest_curvature(network, cell, reach, norms, slope),
-            value_error=length_of(part.rounding_of_value() for part in cell.weights),
+            value_error=length_of(part.rounding_of_values() for part in cell.weights),
+            slope_value_error=cell.slope.remainder + cell.slope.rounding_of_values(),
         )
 
 
@@ -161,15 +169,24 @@ class OutOfReachError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Iterate:
-    """GD's iterate k beside the flow at t = kη.
+class Place:
+    """The approximate flow at t = kη: τ in the cell, v (a matrix a layer) and ∇φ, in float64."""
 
-    `lower` and `upper` enclose ‖θ_k − θ(kη)‖; `flow` is v(kη) in float64, a matrix a layer.
+    tau: float
+    flow: list[np.ndarray]
+    slope: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """GD's iterate k beside the flow: an interval for ‖θ_k − θ(kη)‖.
+
+    `changes` bound ‖W_l − V_l‖_F between GD in float64 and v, for each layer.
     """
 
     lower: float
     upper: float
-    flow: list[np.ndarray]
+    changes: list[Upper]
 
 
 class Descent:
@@ -202,57 +219,58 @@ class Descent:
             )
         return ball
 
-    def compare(self, cell: Cell, ball: Ball) -> Iterate:
-        """Return the distance of θ_k from θ(kη), enclosed; kη must lie in the cell.
+    def places(self, cell: Cell, last: int) -> Iterator[Place]:
+        """Yield the places of the iterates from the present one to `last`, all in the cell."""
+        for first in range(self.iteration, last + 1, PLACES):
+            steps = range(first, min(first + PLACES, last + 1))
+            exact = [(k * self.exact_step - cell.start) / cell.length for k in steps]
+            if not 0 <= exact[0] <= exact[-1] <= 1:
+                raise ValueError(f"iterations {steps} are not in the cell")
+            taus = np.array([float(tau) for tau in exact])
+            flow = [part.values_at(taus) for part in cell.weights]
+            slopes = cell.slope.values_at(taus)
+            for place, tau in enumerate(taus.tolist()):
+                yield Place(tau, [values[place] for values in flow], slopes[place])
+
+    def compare(self, cell: Cell, ball: Ball, place: Place) -> Comparison:
+        """Return the distance of θ_k from θ(kη), enclosed.
 
         Raises
         ------
         OutOfReachError
             If θ̂_k, with the radius around it, leaves the ball.
         """
-        tau = self._position(cell)
-        flow = [part.at(tau) for part in cell.weights]
-        differences = np.concatenate(
-            [(own - other).ravel() for own, other in zip(self.weights, flow, strict=True)]
-        )
-        # Each difference was rounded by at most u, relative to itself.
-        upper = norm(differences) * (1 + 2 * UNIT) + ball.value_error
+        differences = [own - other for own, other in zip(self.weights, place.flow, strict=True)]
+        # Each entry of a difference was rounded by at most u, relative to itself.
+        changes = [norm(part) * (1 + 2 * UNIT) + ball.value_error for part in differences]
+        upper = length_of(changes)
         if not upper + self.radius < ball.reach:
             raise OutOfReachError
+        lower = math.sqrt(sum(norm_below(part) ** 2 for part in differences))
         error = cell.radius + self.radius + ball.value_error
-        lower = norm_below(differences) * (1 - 4 * UNIT)
-        return Iterate(distance_below(lower, error), float(upper + cell.radius + self.radius), flow)
-
-    def step(self, cell: Cell, ball: Ball, flow: Sequence[np.ndarray]) -> None:
-        """Take the step from θ̂_k, and enlarge the radius by the theorem."""
-        tau = self._position(cell)
-        links = chain(self.weights, lambda matrix: self._slope(matrix, ball))
-        gradient = links.gradient()
-        slope = cell.slope
-        slope_change = (
-            norm(links.right[1] - slope.at(tau)) * (1 + 2 * UNIT)
-            + ball.slope_error
-            + slope.remainder
-            + slope.rounding_of_value()
+        return Comparison(
+            distance_below(lower * (1 - 16 * len(differences) * UNIT), error),
+            float(upper + cell.radius + self.radius),
+            changes,
         )
-        changes = [
-            norm(own - other) * (1 + 2 * UNIT) + ball.value_error
-            for own, other in zip(self.weights, flow, strict=True)
-        ]
-        differs = change_of_form(ball.norms, ball.slope, slope_change, changes)
-        rate = between(*cell.rates, tau) + cell.chord + differs + ball.lipschitz * self.radius
-        self.radius = (1 + self.step_bound * rate) * self.radius + ball.step_error
+
+    def step(self, cell: Cell, ball: Ball, place: Place, changes: Sequence[Upper]) -> None:
+        """Take the step from θ̂_k, and enlarge the radius by the theorem."""
+        links = chain(self.weights, lambda matrix: self._slope(matrix, ball))
+        differs = norm(links.right[1] - place.slope) * (1 + 2 * UNIT)
+        slope_change = differs + ball.slope_error + ball.slope_value_error
+        rate = (
+            between(*cell.rates, place.tau)
+            + cell.chord
+            + change_of_form(ball.norms, ball.slope, slope_change, changes)
+            + ball.lipschitz * self.radius
+        )
+        self.radius = (self.step_bound * rate + 1) * self.radius + ball.step_error
         self.weights = [
-            own - self.step_size * part for own, part in zip(self.weights, gradient, strict=True)
+            own - self.step_size * part
+            for own, part in zip(self.weights, links.gradient(), strict=True)
         ]
         self.iteration += 1
-
-    def _position(self, cell: Cell) -> float:
-        """Return τ of t = kη in the cell, rounded once."""
-        tau = (self.iteration * self.exact_step - cell.start) / cell.length
-        if not 0 <= tau <= 1:
-            raise ValueError(f"iteration {self.iteration} is not in the cell")
-        return float(tau)
 
     def _slope(self, end_to_end: np.ndarray, ball: Ball) -> np.ndarray:
         """Return ∇φ in float64, where the outputs are as small as its error's bound assumes."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.networks import FullyConnected
-from gfgd.verified.descent_radius import Ball, Descent, Iterate, OutOfReachError
+from gfgd.verified.descent_radius import Ball, Comparison, Descent, OutOfReachError, Place
 from gfgd.verified.directed import (
     NotVerifiedError,
     Upper,
@@ -249,20 +249,24 @@ class _Run:
         self.cells.append(tuple(float(number) for number in numbers))
         self.end = cell.end
         last = min(self.iterations, math.floor(cell.end / self.descent.exact_step))
-        reach = self._first_reach(cell)
-        ball = None
-        while not self.finished and self.descent.iteration <= last:
-            ball = ball or self.descent.ball(cell, reach)
-            try:
-                found = self.descent.compare(cell, ball)
-            except OutOfReachError:
-                reach, ball = reach * 2, None  # until the step size is past what can be proved
-                continue
-            self._record(cell, ball, found)
+        if self.finished or self.descent.iteration > last:
+            return
+        ball = self.descent.ball(cell, self._first_reach(cell))
+        for place in self.descent.places(cell, last):
+            ball, found = self._compare(cell, ball, place)
+            self._record(cell, ball, found, place)
             if self.descent.iteration == self.iterations:
                 self.finished = True
             else:
-                self.descent.step(cell, ball, found.flow)
+                self.descent.step(cell, ball, place, found.changes)
+
+    def _compare(self, cell: Cell, ball: Ball, place: Place) -> tuple[Ball, Comparison]:
+        """Compare in the ball, or in one that is twice as large, until the step is past proof."""
+        while True:
+            try:
+                return ball, self.descent.compare(cell, ball, place)
+            except OutOfReachError:
+                ball = self.descent.ball(cell, ball.reach * 2)
 
     def _first_reach(self, cell: Cell) -> Upper:
         """Return a radius to begin with: twice the last distance, and part of a step."""
@@ -271,12 +275,12 @@ class _Run:
         last = Upper(known[-1].item() if len(known) else 0.0)
         return last * 2 + travel * self.descent.step_bound / 8
 
-    def _record(self, cell: Cell, ball: Ball, found: Iterate) -> None:
+    def _record(self, cell: Cell, ball: Ball, found: Comparison, place: Place) -> None:
         k = self.descent.iteration
         self.bounds[:, k] = found.lower, found.upper, cell.radius, self.descent.radius
         self.largest_curvature = max(self.largest_curvature, float(ball.largest_curvature))
         if k in self.keep:
-            self.flow_points[k] = np.concatenate([part.ravel() for part in found.flow])
+            self.flow_points[k] = np.concatenate([part.ravel() for part in place.flow])
             self.flow_errors[k] = float(cell.radius + ball.value_error)
 
     def result(self, kept: tuple[int, ...], start_hash: str, widest: float) -> Enclosure:

@@ -123,7 +123,7 @@ def tube(
         wanted = _in_quanta(min(length, horizon - time))
         allowed = settings.chord * float(rate) + settings.chord_floor
         trial = _shrink_until_fine(network, weights, wanted, allowed, settings, time)
-        ended = [part.at(1.0) for part in trial.weights]
+        ended = [part.coefficients.sum(0) for part in trial.weights]
         following, vector = _node_rate(network, ended, vector)
         cell, jump = _verified(network, trial, time, (rate, following), radius)
         yield cell

@@ -101,19 +101,21 @@ class TaylorModel:
         )
         return TaylorModel(coefficients, carried + truncated + rounding, self.order)
 
-    def at(self, tau: float) -> np.ndarray:
-        """Return Σ_i C_i τⁱ by Horner's rule, in float64."""
-        value = self.coefficients[-1].copy()
-        for coefficient in self.coefficients[-2::-1]:
-            value *= tau
-            value += coefficient
-        return value
+    def values_at(self, taus: np.ndarray) -> np.ndarray:
+        """Return Σ_i C_i τⁱ for many τ at once, in float64, shape ``(len(taus), rows, columns)``.
 
-    def rounding_of_value(self) -> Upper:
-        """Return a bound of the error of `at`(fl(τ)) for exact τ in [0, 1], remainder apart.
+        One product of matrices; the powers are products, each of the one before and τ.
+        """
+        factors = np.ones((len(taus), len(self.coefficients)))
+        factors[:, 1:] = taus[:, None]
+        flat = self.coefficients.reshape(len(self.coefficients), -1)
+        return (np.cumprod(factors, axis=1) @ flat).reshape(-1, *self.coefficients.shape[1:])
 
-        Horner's rule rounds by at most γ_{2k} Σ‖C_i‖; the rounded τ is off by at most u, which
-        moves the value by at most u Σ i‖C_i‖.
+    def rounding_of_values(self) -> Upper:
+        """Return a bound of the error of `values_at` for exact τ in [0, 1], remainder apart.
+
+        A power τⁱ and the sum round by at most γ_{2k} Σ‖C_i‖ together, k coefficients; the rounded
+        τ is off by at most u, which moves the value by at most u Σ i‖C_i‖.
         """
         moved = total(i * size for i, size in enumerate(self.norms))
         underflow = UNDERFLOW * 2 * self.coefficients.size
