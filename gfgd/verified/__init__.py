@@ -10,7 +10,9 @@ In reading order: :mod:`~gfgd.verified.directed` rounds bounds up,
 :mod:`~gfgd.verified.losses` and :mod:`~gfgd.verified.linear_network` enclose the gradient,
 :mod:`~gfgd.verified.residual_curvature` bounds λmin, :mod:`~gfgd.verified.flow_tube` encloses
 gradient flow, :mod:`~gfgd.verified.descent_radius` gradient descent, and
-:mod:`~gfgd.verified.enclosure` compares the two.
+:mod:`~gfgd.verified.enclosure` compares the two. Balanced deep linear networks with one output
+need three coordinates only: :mod:`~gfgd.verified.balanced` has GD and GF on them in ball
+arithmetic, :mod:`~gfgd.verified.balanced_certificates` step sizes that are proved to suffice.
 """
 
 from gfgd.verified.directed import NotVerifiedError

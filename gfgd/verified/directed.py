@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -95,6 +96,16 @@ class Upper(float):
 def _above(value: float) -> Upper:
     # Rounding to nearest errs by less than the distance to the next float, underflow included.
     return Upper(math.nextafter(value, math.inf))
+
+
+def exact(value: float | str | Fraction, *, name: str = "value") -> Fraction:
+    """Return a number as a fraction; a float is read as the decimal that it prints as."""
+    try:
+        return Fraction(repr(float(value)) if isinstance(value, float) else value)
+    except ValueError:
+        raise ValueError(
+            f"{name} = {value!r}: give a finite number, such as 0.1 or '1/3'"
+        ) from None
 
 
 def total(values: Iterable[float]) -> Upper:

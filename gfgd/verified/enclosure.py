@@ -20,6 +20,7 @@ from gfgd.verified.directed import (
     NotVerifiedError,
     Upper,
     distance_below,
+    exact,
     length_of,
     norm,
     norm_below,
@@ -187,7 +188,8 @@ def enclose(
     """
     checks.whole(1, iterations=iterations)
     checks.positive(widest=widest)
-    eta = _exact(step_size)
+    eta = exact(step_size, name="step_size")
+    checks.positive(step_size=float(eta))
     kept = _checked_iterates(keep, iterations)
     network = from_objective(objective)
     weights = network.weights(checked_start(objective, start))
@@ -204,13 +206,6 @@ def enclose(
             "what float64 can hold; try a smaller step size or another start"
         ) from cause
     return run.result(kept, digest(start.detach().cpu().numpy()), widest)
-
-
-def _exact(step_size: float | str | Fraction) -> Fraction:
-    """Return η as a fraction; a float is read as the decimal that it prints as."""
-    eta = Fraction(repr(float(step_size)) if isinstance(step_size, float) else step_size)
-    checks.positive(step_size=float(eta))
-    return eta
 
 
 def _checked_iterates(keep: Sequence[int], iterations: int) -> tuple[int, ...]:
