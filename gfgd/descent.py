@@ -33,8 +33,8 @@ def gradient_descent(
     objective
         f.
     start
-        θ_0, shape ``(d,)``, or ``(..., d)`` to run from many starts at once. Its dtype,
-        float32 or float64, is the precision of the run; a list counts as float64.
+        θ_0, shape ``(d,)``, or ``(..., d)`` to run from many starts at once. Its dtype
+        is the precision of the run, bfloat16 included; a list counts as float64.
     step_size
         η > 0, in units of time.
     iterations
@@ -62,7 +62,7 @@ def gradient_descent(
     """
     checks.positive(step_size=step_size)
     checks.whole(1, iterations=iterations, record_every=record_every)
-    point = starting_point(start).clone()
+    point = starting_point(start, any_precision=True).clone()
     watch = _FiniteWatch(step_size)
     kept: list[tuple[int, Tensor, Tensor]] = []
     done = 0

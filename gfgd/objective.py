@@ -202,7 +202,7 @@ class Objective:
         """
 
     def _check(self, point: Point) -> Tensor:
-        point = as_point(point)
+        point = as_point(point, any_precision=True)
         if point.shape[-1:] != (self.dimension,):
             raise ValueError(
                 f"point has shape {tuple(point.shape)}: its last dimension must be "
@@ -218,8 +218,10 @@ class Objective:
         return at.clone().requires_grad_(), along
 
 
-def as_point(values: Point, name: str = "point") -> Tensor:
+def as_point(values: Point, name: str = "point", *, any_precision: bool = False) -> Tensor:
     """Return a point of parameter space, or several, as a tensor of float32 or float64.
+
+    With `any_precision` half precision and bfloat16 will do, too: rounding is studied in them.
 
     A tensor stays what it is, an array keeps its precision, and a list of numbers, which Python
     holds in double precision, becomes float64.
@@ -238,7 +240,8 @@ def as_point(values: Point, name: str = "point") -> Tensor:
             raise ValueError(
                 f"{name}: is a {what}; give a tensor, or an array of numbers"
             ) from None
-    if values.dtype not in (torch.float32, torch.float64):
+    usable = values.dtype in (torch.float32, torch.float64)
+    if not (usable or (any_precision and values.is_floating_point())):
         raise ValueError(
             f"{name}: has dtype {values.dtype}, must be float32 or float64; convert it to float64"
         )

@@ -173,7 +173,7 @@ class Trajectory:
             ) from error
 
 
-def starting_point(start: Tensor | ArrayLike) -> Tensor:
+def starting_point(start: Tensor | ArrayLike, *, any_precision: bool = False) -> Tensor:
     """Return a start as a tensor that no graph of autograd is attached to; it is not copied.
 
     An array keeps its precision. A list of numbers, which Python holds in double precision, becomes
@@ -182,14 +182,15 @@ def starting_point(start: Tensor | ArrayLike) -> Tensor:
     Raises
     ------
     ValueError
-        If it is no tensor, array or list of numbers, not float32 or float64, or not finite.
+        If it is no tensor, array or list of numbers, not float32 or float64, or not finite. With
+        `any_precision` half precision and bfloat16 will do, too.
 
     Examples
     --------
     >>> starting_point([1.0, 2.0])
     tensor([1., 2.], dtype=torch.float64)
     """
-    start = as_point(start, "start")
+    start = as_point(start, "start", any_precision=any_precision)
     if not start.isfinite().all():
         raise ValueError("start: has non-finite entries")
     return start.detach()

@@ -145,7 +145,7 @@ def test_arrays_and_lists_are_points_and_vectors(kind):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (torch.ones(2, dtype=torch.float16), "float16, must be float32 or float64; convert it"),
+        (torch.ones(2, dtype=torch.complex64), "complex64, must be float32 or float64; convert it"),
         (torch.ones(2, dtype=torch.complex128), "complex128, must be"),
         (np.array([1, 2]), "int64, must be"),
         ([1.0, "two"], "is a list; give a tensor, or an array"),

@@ -16,6 +16,7 @@ from gfgd.book.ending import Ended, ending_cleanly
 from gfgd.book.errors import CommandError, UsageError
 from gfgd.book.machine import cores
 from gfgd.files import OutputError
+from gfgd.paper import partings
 from gfgd.paper.archive import ArchiveError
 from gfgd.paper.long_runs import ARCHITECTURES, DTYPES, FLOWS, RATIOS, Plan, make_archive
 from gfgd.paper.starts import PAPER
@@ -204,7 +205,10 @@ def _archive(options: argparse.Namespace) -> int:
         flows=options.flows,
         spectrum=not options.no_spectrum,
     )
-    make_archive(find_root(), names=options.networks, of=options.starts, plan=plan, say=_say)
+    root = find_root()
+    make_archive(root, names=options.networks, of=options.starts, plan=plan, say=_say)
+    if partings.NETWORK in options.networks:
+        partings.make(root, of=options.starts, say=_say)
     return 0
 
 

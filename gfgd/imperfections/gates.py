@@ -12,7 +12,7 @@ v₊ = v₋ − c ‖∇z_ij‖² where it is on. Their signs say what the flow 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -26,9 +26,6 @@ from gfgd.trajectory import Trajectory
 
 #: What a flow can do at a kink, by the signs of the normal velocities on the two sides.
 KINDS = ("switches on", "switches off", "slides", "branches")
-
-#: A gate decides about a distance if its jump, times the time it lasts, is this share or more.
-PARTING_MATTERS = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +105,7 @@ def unit_input(network: FullyConnected, point: Tensor, sample: int, column: int)
 
 def gates(network: FullyConnected, point: Tensor) -> Tensor:
     """Return which gates are on at θ, shape ``(..., N, H)``, for θ of shape ``(..., d)``."""
-    _check_kinked(network)
+    check_kinked(network)
     with torch.no_grad():
         inputs, _ = _hidden(network, point)
         return torch.cat(inputs, dim=-1) > 0
@@ -124,13 +121,12 @@ def kinks(network: FullyConnected, point: Tensor) -> Kinks:
     ValueError
         If the network's activation has no kink, or `point` is not one θ.
     """
-    _check_kinked(network)
+    check_kinked(network)
     if point.shape != (network.dimension,):
         raise ValueError(f"point has shape {tuple(point.shape)}: give one θ, shape (d,)")
     point = point.to(network.inputs).detach().requires_grad_()
     inputs, activations = _hidden(network, point)
-    outputs = activations[-1] @ network.weights(point)[-1].mT
-    value = network.loss(outputs, network.targets).sum() / len(network.inputs)
+    value = _value(network, point, activations)
     gradient, *pulls = torch.autograd.grad(value, [point, *activations], retain_graph=True)
     stacked = torch.cat(inputs, dim=-1)
     alpha, alpha_bar = _slopes(network)
@@ -160,156 +156,110 @@ def unit_shares(network: FullyConnected, difference: Tensor) -> list[Tensor]:
     return [weight.norm(dim=-1) for weight in network.weights(difference)]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A gate that two runs hold differently: from which recorded time on, for how many."""
-
-    sample: int
-    column: int
-    first: int
-    length: int
+def hidden_inputs(network: FullyConnected, point: Tensor) -> Tensor:
+    """Return z_ij(θ) of all gates, shape ``(..., N, H)``; for any activation."""
+    with torch.no_grad():
+        inputs, _ = _hidden(network, point)
+        return torch.cat(inputs, dim=-1)
 
 
-def lasting_differences(left: Tensor, right: Tensor, *, at_least: int) -> list[Difference]:
-    """Return the gates that differ at `at_least` recorded times in a row, the earliest first.
-
-    Two runs of first order pass a kink at times O(η) apart, so that a gate differs for a
-    moment. A gate that differs for long tells that one of them did not pass the kink at all.
-
-    Parameters
-    ----------
-    left, right
-        Gates of two runs at the same times, shape ``(T, N, H)``.
-    at_least
-        The shortest stretch that counts. Each gate's first one is returned.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    """
-    checks.whole(1, at_least=at_least)
-    if left.shape != right.shape or left.dim() != 3:
-        raise ValueError(
-            f"left has shape {tuple(left.shape)}, right {tuple(right.shape)}: give the gates of "
-            "two runs at the same times, shape (T, N, H)"
-        )
-    apart = left != right
-    found = []
-    for sample, column in (apart.sum(0) >= at_least).nonzero().tolist():
-        first, length = _first_stretch(apart[:, sample, column].tolist(), at_least)
-        if length:
-            found.append(Difference(sample, column, first, length))
-    return sorted(found, key=lambda difference: difference.first)
+def strengths(network: FullyConnected, point: Tensor) -> Tensor:
+    """Return ∂f/∂h_ij at one θ, shape ``(N, H)``; times :func:`slope_jump` this is c_ij."""
+    point = point.to(network.inputs).detach().requires_grad_()
+    _, activations = _hidden(network, point)
+    return torch.cat(torch.autograd.grad(_value(network, point, activations), activations), dim=-1)
 
 
-@dataclass(frozen=True)
-class Parting:
-    """A gate at which two runs part: see :func:`partings`.
-
-    Attributes
-    ----------
-    difference
-        The gate, and from which recorded time on it differs.
-    velocity_on, velocity_off
-        Mean of dz/dt over the first `at_least` recorded times: above 0 in the run that holds the
-        gate on, below 0 in the other.
-    jump
-        ‖∇f₊ − ∇f₋‖ at the end of them: how fast the switch drives the two runs apart.
-    left_is_on
-        Whether the first of the two runs is the one that holds the gate on.
-    """
-
-    difference: Difference
-    velocity_on: float
-    velocity_off: float
-    jump: float
-    left_is_on: bool
+def slope_jump(network: FullyConnected) -> float:
+    """Return α − ᾱ, by which σ' jumps at 0."""
+    alpha, alpha_bar = _slopes(network)
+    return alpha - alpha_bar
 
 
-def partings(
-    network: FullyConnected, left: Trajectory, right: Trajectory, *, at_least: int
-) -> list[Parting]:
-    """Return the gates at which two runs part, the earliest first.
+def gradient_with_gates(network: FullyConnected, point: Tensor, on: Tensor) -> Tensor:
+    """Return ∇f at one θ as if the gates were as told, shape ``(d,)``.
 
-    These are the `lasting_differences` at concave kinks (c < 0) that lead away on both sides:
-    over the first `at_least` recorded times z rises where the gate is on and falls where it is
-    off. (Not at one time: sliding gates make velocities tremble.) Two runs that differ for
-    another reason pass such a kink on the two sides, too, so that the first parting may have
-    many more in its train.
-
-    Raises
-    ------
-    ValueError
-        If the runs are recorded at different times, or the network has no kinks.
-    """
-    checks.whole(2, at_least=at_least)
-    left.distance_to(right)  # raises where they cannot be compared
-    histories = [
-        torch.stack([gates(network, point) for point in run.points]) for run in (left, right)
-    ]
-    found, known = [], {}
-    for difference in lasting_differences(*histories, at_least=at_least):
-        first, last = difference.first, difference.first + at_least - 1
-        where = (difference.sample, difference.column)
-        left_is_on = bool(histories[0][first][where])
-        runs = (left, right) if left_is_on else (right, left)
-        rises, falls = (_mean_velocity(network, run, first, last, where) for run in runs)
-        if not rises > 0 > falls:
-            continue
-        if last not in known:
-            known[last] = [kinks(network, run.points[last]) for run in (left, right)]
-        on, off = known[last] if left_is_on else known[last][::-1]
-        if on.strengths[where] < 0 and off.strengths[where] < 0:
-            found.append(Parting(difference, rises, falls, float(on.jumps[where]), left_is_on))
-    return found
-
-
-def _mean_velocity(
-    network: FullyConnected, run: Trajectory, first: int, last: int, gate: tuple[int, int]
-) -> float:
-    """Return the mean of dz/dt of a gate between two recorded times."""
-    ends = run.points[[first, last]].to(network.inputs.dtype)
-    change = unit_input(network, ends, *gate).diff()
-    return float(change[0] / (run.times[last] - run.times[first]))
-
-
-def deciding_parting(
-    partings: Sequence[Parting], distance: Tensor, times: Tensor
-) -> Parting | None:
-    """Return the earliest parting that matters for the distance of two runs at the end, or None.
-
-    A parting adds about its jump times the time for which the gate differs. It matters if that
-    is at least `PARTING_MATTERS` of the distance at the last time, and if less than half of that
-    distance was there before the gate differed: runs that are far apart for any other reason
-    hold gates differently, too.
+    A unit whose gate is told to be on gives αz, and otherwise ᾱz, whatever the sign of z. That is
+    the gradient of the smooth function which f is on one side of the kinks, continued beyond them.
 
     Parameters
     ----------
-    partings
-        As :func:`partings` returns them.
-    distance, times
-        The distance of the two runs at the recorded times, and these, shape ``(T,)``.
+    point
+        θ, shape ``(d,)``.
+    on
+        Which gates are on, shape ``(N, H)``.
     """
-    end = float(distance[-1])
-    for parting in partings:
-        first, length = parting.difference.first, parting.difference.length
-        before = float(distance[max(first - 1, 0)])
-        adds = parting.jump * float(times[first + length - 1] - times[first])
-        if adds >= PARTING_MATTERS * end and before < end / 2:
-            return parting
-    return None
+    check_kinked(network)
+    alpha, alpha_bar = _slopes(network)
+    slopes = torch.where(on, alpha, alpha_bar).to(network.inputs)
+    point = point.to(network.inputs).detach().requires_grad_()
+    activations = [network.inputs]
+    pieces = slopes.split(network.widths[1:-1], dim=-1)
+    for weight, slope in zip(network.weights(point)[:-1], pieces, strict=True):
+        activations.append((activations[-1] @ weight.mT) * slope)
+    return torch.autograd.grad(_value(network, point, activations), point)[0].to(point)
 
 
-def _first_stretch(flags: Sequence[bool], at_least: int) -> tuple[int, int]:
-    """Return start and length of the first run of True that is long enough, or (0, 0)."""
-    start = 0
-    for index, flag in enumerate([*flags, False]):
-        if not flag:
-            if index - start >= at_least:
-                return start, index - start
-            start = index + 1
-    return 0, 0
+def descent_with_gates_held(
+    network: FullyConnected,
+    start: Tensor,
+    leader_start: Tensor,
+    *,
+    step_size: float,
+    iterations: int,
+    record_every: int = 1,
+    ratio: int = 1,
+    held: Sequence[tuple[int, int]] | None = None,
+    update: Callable[[Tensor, Tensor], Tensor] = torch.sub,
+) -> Trajectory:
+    """Run GD with some gates, or all, as another run holds them at the same time.
+
+    The other run, the leader, is GD with η/ratio. If gates make the distance of the two runs, then
+    holding these gates takes it away.
+
+    Parameters
+    ----------
+    network
+        f.
+    start, leader_start
+        θ_0 of the run and of the leader, shape ``(d,)``; their dtypes are the runs' precisions.
+    step_size, iterations, record_every, update
+        Of the run, as in :func:`gfgd.gradient_descent`.
+    ratio
+        The leader takes steps of η/ratio, `ratio` of them to each of the run's.
+    held
+        The gates (sample, column); all by default.
+
+    Returns
+    -------
+    Trajectory
+        The run; its losses are those of f itself.
+    """
+    checks.positive(step_size=step_size)
+    checks.whole(1, iterations=iterations, record_every=record_every, ratio=ratio)
+    point, leader = start.detach().clone(), leader_start.detach().clone()
+    kept: list[tuple[int, Tensor]] = []
+    for k in range(iterations + 1):
+        if k % record_every == 0 or k == iterations:
+            kept.append((k, point))
+        if k == iterations:
+            break
+        on = gates(network, leader.to(network.inputs))
+        if held is not None:
+            own = gates(network, point.to(network.inputs))
+            for gate in held:
+                own[gate] = on[gate]
+            on = own
+        point = update(point, step_size * gradient_with_gates(network, point, on).to(point))
+        for _ in range(ratio):
+            leader = leader - step_size / ratio * network.gradient(leader)
+    steps, points = zip(*kept, strict=True)
+    return Trajectory(
+        times=torch.tensor(steps, dtype=torch.float64) * step_size,
+        points=torch.stack(points),
+        losses=torch.stack([network.value(one) for one in points]),
+        counts={"gradients": (1 + ratio) * iterations},
+    )
 
 
 def _hidden(network: FullyConnected, point: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -319,6 +269,12 @@ def _hidden(network: FullyConnected, point: Tensor) -> tuple[list[Tensor], list[
         inputs.append(activations[-1] @ weight.mT)
         activations.append(network.activation.apply(inputs[-1]))
     return inputs, activations[1:]
+
+
+def _value(network: FullyConnected, point: Tensor, activations: Sequence[Tensor]) -> Tensor:
+    """Return f(θ) from the last hidden layer's values, differentiable."""
+    outputs = activations[-1] @ network.weights(point)[-1].mT
+    return network.loss(outputs, network.targets).sum() / len(network.inputs)
 
 
 def _directional(values: Tensor, point: Tensor, direction: Tensor) -> Tensor:
@@ -358,7 +314,8 @@ def _slopes(network: FullyConnected) -> tuple[float, float]:
     return network.activation.slopes
 
 
-def _check_kinked(network: FullyConnected) -> None:
+def check_kinked(network: FullyConnected) -> None:
+    """Raise ``ValueError`` unless the network's activation has a kink."""
     slopes = network.activation.slopes
     if slopes is None or slopes[0] == slopes[1]:
         raise ValueError(

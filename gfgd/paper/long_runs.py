@@ -158,6 +158,14 @@ class Experiment:
         return Trajectory.load(path)
 
 
+def experiment(root: Path, network: str, start: str, protocol: Protocol) -> Experiment:
+    """Return an experiment of a checkout; its folder for trajectories is made."""
+    key = hashlib.sha256(json.dumps(asdict(protocol), sort_keys=True).encode()).hexdigest()[:8]
+    scratch = root / "_build" / "archive" / f"{path_of(network, start).stem}-{key}"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Experiment(network, start, protocol, scratch)
+
+
 def complete_runs(scratch: Path) -> dict[str, Path]:
     """Return the files of the runs in an experiment's folder that are done, by name."""
     notes = sorted(scratch.glob("*.json"))
@@ -297,26 +305,27 @@ def make_archive(
     ArchiveError
         If tracked files are modified: a result names the commit that made it.
     """
-    made_by = commit(root, apart_from=_RESULTS.as_posix())
-    if made_by.endswith(MODIFIED):
+    check_committed(root)
+    protocol, plan = protocol or Protocol(), plan or Plan()
+    folder = folder or root / _RESULTS
+    for start in of:
+        for name in names:
+            one = experiment(root, name, start, protocol)
+            try:
+                with FileLock(one.scratch / ".lock", timeout=0):
+                    made = _make(root, one, plan, folder)
+            except Timeout:
+                made = "another process is making it"
+            say(f"{one.title}: {made}")
+
+
+def check_committed(root: Path) -> None:
+    """Raise :class:`ArchiveError` if tracked files, other than results, are modified."""
+    if commit(root, apart_from=_RESULTS.as_posix()).endswith(MODIFIED):
         raise ArchiveError(
             f"{root}: has local changes, and an archived result names the commit that made it; "
             "commit them first"
         )
-    protocol, plan = protocol or Protocol(), plan or Plan()
-    folder = folder or root / _RESULTS
-    key = hashlib.sha256(json.dumps(asdict(protocol), sort_keys=True).encode()).hexdigest()[:8]
-    for start in of:
-        for name in names:
-            scratch = root / "_build" / "archive" / f"{path_of(name, start).stem}-{key}"
-            scratch.mkdir(parents=True, exist_ok=True)
-            experiment = Experiment(name, start, protocol, scratch)
-            try:
-                with FileLock(scratch / ".lock", timeout=0):
-                    made = _make(root, experiment, plan, folder)
-            except Timeout:
-                made = "another process is making it"
-            say(f"{experiment.title}: {made}")
 
 
 def _make(root: Path, experiment: Experiment, plan: Plan, folder: Path) -> str:

@@ -223,6 +223,25 @@ def initial(objective: Network, network: str, start: str) -> Tensor:
     return point.to(objective.inputs)
 
 
+def fitting(start: str, objective: Network, network: str) -> str:
+    """Return `start`, or ``"1"`` where it is the paper's and `objective` is not its network.
+
+    So on other data, such as the digits, or with other widths, or where the paper has no such
+    network. A page that calls this says so.
+    """
+    if start == PAPER and (
+        network not in _NETWORKS or len(authors_start(network)) != objective.dimension
+    ):
+        return "1"
+    return start
+
+
+def check(*, start: str) -> None:
+    """Raise ``ValueError`` unless `start` is ``"paper"`` or a seed."""
+    if start != PAPER:
+        seed_of(start)
+
+
 def seed_of(start: str) -> int:
     """Return the seed that a ``start`` other than ``"paper"`` names."""
     if not (start.isascii() and start.isdigit()):

@@ -104,73 +104,6 @@ def test_shares_of_a_distance():
     torch.testing.assert_close(shares[0][2], difference[12:18].norm())
 
 
-def test_lasting_differences():
-    left = torch.zeros(8, 3, 4, dtype=torch.bool)
-    right = left.clone()
-    right[1, 0, 0] = True  # for a moment
-    right[2, 1, 2] = True  # for a moment, and then from 5 on
-    right[5:, 1, 2] = True
-    right[3:6, 2, 3] = True
-    found = gates.lasting_differences(left, right, at_least=3)
-    assert found == [gates.Difference(2, 3, 3, 3), gates.Difference(1, 2, 5, 3)]
-    assert gates.lasting_differences(left, right, at_least=4) == []
-    with pytest.raises(ValueError, match="at the same times"):
-        gates.lasting_differences(left, right[:5], at_least=1)
-
-
-def test_a_gate_that_differs_now_and_then_is_no_lasting_difference():
-    left = torch.zeros(9, 1, 1, dtype=torch.bool)
-    right = left.clone()
-    right[::2] = True
-    assert gates.lasting_differences(left, right, at_least=2) == []
-
-
-def test_runs_part_at_a_kink_that_branches():
-    objective, column, jump, (above, below) = both_sides("branches")
-    found = gates.partings(objective, above, below, at_least=20)
-    (parting,) = [p for p in found if (p.difference.sample, p.difference.column) == (3, column)]
-    assert parting.difference.first == 0
-    assert parting.left_is_on
-    assert parting.velocity_on > 0 > parting.velocity_off
-    # The distance grows at the rate of the jump, however near the two starts are.
-    assert float(above.distance_to(below)[-1] / above.times[-1]) == pytest.approx(jump, rel=0.1)
-    assert not gates.partings(objective, below, above, at_least=20)[0].left_is_on
-
-
-def test_the_deciding_parting_is_the_first_that_explains_the_distance():
-    times = torch.tensor([0.0, 1.0, 2.0, 3.0])
-    distance = torch.tensor([0.0, 0.01, 0.5, 1.0])
-    small = gates.Parting(gates.Difference(0, 1, 1, 2), 1.0, -1.0, 0.01, True)
-    large = gates.Parting(gates.Difference(3, 2, 2, 2), 1.0, -1.0, 0.5, False)
-    assert gates.deciding_parting([small, large], distance, times) is large
-    assert gates.deciding_parting([small], distance, times) is None
-    far_before = torch.tensor([0.0, 0.6, 0.8, 1.0])
-    assert gates.deciding_parting([large], far_before, times) is None
-
-
-def test_runs_that_a_displacement_sets_apart_have_no_deciding_parting():
-    # The displacement makes gates differ, and some of them part; none of them is the cause.
-    # (Without a look at the distance before, three of the 20 would be named.)
-    for seed in range(20):
-        objective, point = on_the_kink(column=seed % 9, seed=seed)
-        generator = torch.Generator().manual_seed(seed)
-        away = torch.randn(point.shape, generator=generator, dtype=point.dtype)
-        left, right = (
-            gradient_descent(objective, start, step_size=1e-3, iterations=400, record_every=5)
-            for start in (point, point + 0.1 * away / away.norm())
-        )
-        found = gates.partings(objective, left, right, at_least=5)
-        distance = left.distance_to(right)
-        assert gates.deciding_parting(found, distance, left.times) is None
-
-
-def test_runs_meet_again_at_a_kink_that_slides():
-    objective, column, _, (above, below) = both_sides("slides")
-    found = gates.partings(objective, above, below, at_least=20)
-    assert column not in [p.difference.column for p in found if p.difference.sample == 3]
-    assert float(above.distance_to(below)[-1]) < 0.1 * 1e-3 * 40
-
-
 @pytest.mark.parametrize("activation", ["linear", "tanh", "softplus"])
 def test_networks_without_kinks_are_refused(activation):
     objective = small_network(activation)
@@ -182,3 +115,62 @@ def test_one_point_at_a_time():
     objective = small_network("relu")
     with pytest.raises(ValueError, match="give one θ"):
         gates.kinks(objective, torch.zeros(2, objective.dimension, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_gradient_with_the_gates_as_they_are_is_the_gradient(activation):
+    objective = small_network(activation, hidden=(5, 4, 3))
+    point = objective.initial(4)
+    own = gates.gates(objective, point)
+    told = gates.gradient_with_gates(objective, point, own)
+    torch.testing.assert_close(told, objective.gradient(point))
+
+
+def test_gradient_with_a_gate_told_is_that_beyond_the_kink():
+    # The oracle: the gradient on the other side of the kink, at a θ on it.
+    objective, point = on_the_kink()
+    normal = unit_input(objective, 3, 7).gradient(point)
+    small = 1e-9 * normal / normal.norm()
+    for side in (1, -1):
+        on = gates.gates(objective, point - side * small)
+        on[3, 7] = side > 0
+        told = gates.gradient_with_gates(objective, point - side * small, on)
+        beyond = objective.gradient(point + side * small)
+        torch.testing.assert_close(told, beyond, rtol=1e-6, atol=1e-7)
+
+
+def test_holding_a_gate_takes_away_the_distance_it_makes():
+    objective, column, jump, (above, below) = both_sides("branches")
+    held = [
+        gates.descent_with_gates_held(
+            objective, above.points[0], below.points[0], step_size=1e-3, iterations=40, held=which
+        )
+        for which in ([], [(3, column)], None)
+    ]
+    assert torch.equal(held[0].times, above.times)
+    apart = [float(run.distance_to(below)[-1]) for run in held]
+    assert apart[0] == pytest.approx(float(above.distance_to(below)[-1]), rel=1e-9)
+    assert apart[0] > 0.9 * jump * 0.04
+    assert apart[1] < 1e-5 and apart[2] < 1e-5
+    torch.testing.assert_close(held[1].losses[-1], objective.value(held[1].points[-1]))
+
+
+def test_the_leader_may_take_smaller_steps():
+    objective = small_network("relu")
+    point = objective.initial(4)
+    with_leader = gates.descent_with_gates_held(
+        objective, point, point, step_size=0.02, iterations=9, record_every=4, ratio=3, held=[]
+    )
+    alone = gradient_descent(objective, point, step_size=0.02, iterations=9, record_every=4)
+    torch.testing.assert_close(with_leader.points, alone.points)
+    torch.testing.assert_close(with_leader.times, alone.times)
+    assert with_leader.counts == {"gradients": 36}
+
+
+def test_pieces_of_the_kinks():
+    objective, point = on_the_kink("leaky_relu")
+    found = gates.kinks(objective, point)
+    torch.testing.assert_close(gates.hidden_inputs(objective, point), found.inputs)
+    pulls = gates.strengths(objective, point)
+    assert gates.slope_jump(objective) == pytest.approx(0.99)
+    torch.testing.assert_close(0.99 * pulls, found.strengths)

@@ -96,7 +96,12 @@ def test_unusable_starts_are_told():
     small = networks.fully_connected(torch.rand(3, 5), torch.tensor([0, 1, 2]), hidden=(4,))
     with pytest.raises(ValueError, match="42200 parameters, this one 32; give a seed"):
         starts.initial(small, "fully_connected_relu", "paper")
+    assert starts.fitting("paper", small, "fully_connected_relu") == "1"
+    assert starts.fitting("7", small, "fully_connected_relu") == "7"
+    starts.check(start="paper")
     for start in ("papers", "-1", "1.5"):
+        with pytest.raises(ValueError, match="give 'paper' or a seed"):
+            starts.check(start=start)
         with pytest.raises(ValueError, match="give 'paper' or a seed"):
             starts.initial(small, "fully_connected_relu", start)
     assert starts.described("paper") == "the paper's start"
