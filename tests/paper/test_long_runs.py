@@ -64,6 +64,7 @@ def test_results_are_those_of_runs_in_one_piece(tmp_path):
     assert found.provenance["protocol"]["dataset"] == "digits"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     protocol = Protocol("digits", step_size=1e-3, iterations=400, recordings=40)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
