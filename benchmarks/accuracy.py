@@ -124,7 +124,10 @@ def rk4_at_sharpness(objective: Objective, start: Tensor, times: Tensor) -> tupl
     """
     points, steps, products, vectors = [start], 0, 0, None
     for begin, end in pairwise(times.tolist()):
-        top = extreme_eigenvalues(objective, points[-1], smallest=0, warm_start=vectors)
+        # Without a search for bounds, which that method has not either: its cost is counted.
+        top = extreme_eigenvalues(
+            objective, points[-1], smallest=0, warm_start=vectors, failure_probability=None
+        )
         vectors = top.largest_vectors
         products += int(top.products)
         count = max(1, math.ceil((end - begin) * float(top.largest[0])))
