@@ -213,9 +213,9 @@ FAULTS = (
     Fault(
         "eigenvalue-of-the-wrong-end",
         "λmin is read off the second smallest Ritz value",
-        "gfgd/spectrum.py",
-        "low = range(min(self.smallest, size))",
-        "low = range(1, min(self.smallest, size) + 1)",
+        "gfgd/eigenpair_search.py",
+        "low = range(min(smallest, size))",
+        "low = range(1, min(smallest, size - 1) + 1)",
         "09",
         "tests/test_spectrum.py",
         (("iterations", "1000"), ("spectrum_times", "10")),
