@@ -96,7 +96,7 @@ def _setup(cells: list[NotebookNode]) -> list[NotebookNode]:
 def _split(cell: NotebookNode) -> tuple[NotebookNode, list[NotebookNode]]:
     """Return the title with the question, and what the opening says after it."""
     paragraphs = cell.source.split("\n\n")
-    heads = [p for p in paragraphs if p.startswith(("# ", "(", "**Question"))]
+    heads = [p for p in paragraphs if p.startswith(("# ", "(", "**Question", "**Answer"))]
     count = len(list(takewhile(lambda p: p in heads, paragraphs)))
     first = _words("opening", "\n\n".join(paragraphs[:count]))
     rest = "\n\n".join(paragraphs[count:])

@@ -76,8 +76,11 @@ def _answer(notebook: NotebookNode) -> str:
             texts = [output.get("data", {}).get("text/markdown", "") for output in cell.outputs]
             return _line("".join(map("".join, texts)), "Answer")
     paragraphs = notebook.cells[0].source.split("\n\n")
-    question = next((p for p in paragraphs if p.startswith("**Question")), "")
-    return _line(question.partition("Slide:")[0], "Question")
+    for word in ("Answer", "Question"):
+        for paragraph in paragraphs:
+            if paragraph.startswith(f"**{word}"):
+                return _line(paragraph.partition("Slide:")[0], word)
+    return ""
 
 
 def _line(text: str, word: str) -> str:
