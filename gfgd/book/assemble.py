@@ -11,12 +11,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from gfgd.book.citation import cite_this
+from gfgd.book.claims import MIME_TYPE
 from gfgd.book.contents import documents, title
 from gfgd.book.downloads import configuration
 from gfgd.book.first_screen import arranged
 from gfgd.book.front_page import chapters_list, filled, hero
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.merge import with_fresh_prose
+from gfgd.book.numbers import without_e_notation
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
 from gfgd.book.pictures import with_pictures
@@ -64,8 +66,18 @@ def _under_fresh_prose(run: Run) -> NotebookNode:
 def _page_of(document: str, executed: NotebookNode) -> bytes:
     """Return the notebook of a chapter's page."""
     stem = PurePosixPath(document).name
-    page = arranged(executed, int(stem.partition("_")[0]))
-    return nbformat.writes(with_pictures(page, stem)).encode()
+    page = with_pictures(arranged(executed, int(stem.partition("_")[0])), stem)
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            _write_numbers(output.get("data", {}))
+    return nbformat.writes(page).encode()
+
+
+def _write_numbers(data: dict) -> None:
+    """Write the numbers of a report or a claim as a reader does, in place."""
+    kind = "text/html" if MIME_TYPE in data else "text/markdown"
+    if kind in data:
+        data[kind] = without_e_notation("".join(data[kind]))
 
 
 def _static(root: Path) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 
 from gfgd.book.claims import KINDS
 from gfgd.book.execute import PROVENANCE_TAG, read_claims
+from gfgd.book.numbers import without_e_notation
 
 ANSWER, PICTURE = "answer", "first-screen"
 SETUP_HEADING = "## Parameters"
@@ -54,7 +55,7 @@ def in_short(notebook: NotebookNode, number: int) -> NotebookNode:
     facts = [f"{minutes} min to read", f"claims: {claims}" if claims else ""]
     if needs := _needs(notebook, number):
         facts.append(f"builds on chapter{'s' * (len(needs) > 1)} {', '.join(needs)}")
-    findings = _findings(notebook.cells)[:FINDINGS]
+    findings = map(without_e_notation, _findings(notebook.cells)[:FINDINGS])
     lines = [":::{admonition} In short", ":class: gfgd-in-short", "", *findings, ""]
     lines += [" · ".join(filter(None, facts)), ":::"]
     return _words("in-short", "\n".join(lines))

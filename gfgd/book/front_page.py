@@ -10,9 +10,9 @@ from gfgd.book.contents import title
 from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
 from gfgd.book.live import gradient_paths_html
+from gfgd.book.numbers import without_e_notation
 from gfgd.book.pages import Gathered
 
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _CLAIM = re.compile(r"\[\[claim:([a-z0-9-]+)\|([^\]]*)\]\]")
 
 
@@ -40,21 +40,12 @@ def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:
     def number(found: re.Match[str]) -> str:
         name, form = found.groups()
         if name in claims and claims[name].holds:
-            return written(claims[name].measured, form)
+            return without_e_notation(f"{claims[name].measured:{form}}").replace("-", "−")
         if complete:
             raise BookError(f"the front page quotes {name!r}, a claim that was not shown to hold")
         return "–"
 
     return _CLAIM.sub(number, text)
-
-
-def written(value: float, form: str) -> str:
-    """Return a number in a format of Python's, its powers of ten as a reader writes them."""
-    mantissa, letter, exponent = f"{value:{form}}".partition("e")
-    shown = mantissa.replace("-", "−")
-    if letter:
-        shown += "·10" + str(int(exponent)).translate(_RAISED)
-    return shown
 
 
 def chapters_list(executed: Mapping[str, NotebookNode]) -> str:
@@ -84,4 +75,4 @@ def _answer(notebook: NotebookNode) -> str:
 
 
 def _line(text: str, word: str) -> str:
-    return " ".join(text.replace(f"**{word}.**", "").split())
+    return without_e_notation(" ".join(text.replace(f"**{word}.**", "").split()))

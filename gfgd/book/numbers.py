@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import SupportsFloat
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+#: Code between backquotes or in tags, which stays, or a number in e-notation.
+_E_NOTATION = re.compile(r"(`[^`]*`|<[^>]*>)|(?<![\w.])([-−]?)(\d+(?:\.\d+)?)e([+-]?\d+)(?![\w.])")
+
+
+def without_e_notation(text: str) -> str:
+    """Return a text, in Markdown or HTML, with its numbers in e-notation as a reader writes them.
+
+    Examples
+    --------
+    >>> without_e_notation("8.6e-04 of 1e+06, by `-p rtol 1e-4`")
+    '8.6 × 10⁻⁴ of 10⁶, by `-p rtol 1e-4`'
+    """
+
+    def written(found: re.Match[str]) -> str:
+        code, sign, mantissa, exponent = found.groups()
+        if code is not None:
+            return code
+        power = "10" + str(int(exponent)).translate(_RAISED)
+        factor = "" if float(mantissa) == 1 and "." not in mantissa else f"{mantissa} × "
+        return f"{'−' if sign else ''}{factor}{power}"
+
+    return _E_NOTATION.sub(written, text)
 
 
 def plain(value: SupportsFloat, digits: int = 2) -> str:
@@ -15,8 +40,8 @@ def plain(value: SupportsFloat, digits: int = 2) -> str:
 
     Examples
     --------
-    >>> plain(0.00123), plain(1.23e-5), plain(123456.0, 3), plain(0)
-    ('0.0012', '1.2 × 10⁻⁵', '123 000', '0')
+    >>> plain(0.00123), plain(1.23e-5), plain(345.6, 3), plain(0)
+    ('0.0012', '1.2 × 10⁻⁵', '346', '0')
 
     Raises
     ------

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from gfgd.book.claims import KINDS, MEANINGS, Claim
+from gfgd.book.numbers import without_e_notation
 from gfgd.book.parameters import Parameter
 
 #: The heading of claims that no slide makes.
@@ -68,7 +69,7 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
         page += ["", f"## {slide or BEYOND}"]
         for heading, rows in groupby(of_slide, key=_chapter_heading):
             page += ["", heading, "", *_claims_list(rows)]
-    return "\n".join(page) + "\n"
+    return without_e_notation("\n".join(page) + "\n")
 
 
 def _totals(entries: list[Gathered]) -> str:
