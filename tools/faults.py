@@ -254,7 +254,7 @@ FAULTS = (
         "gfgd/imperfections/gates.py",
         "strengths=(alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
         "strengths=0.5 * (alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
-        "12",
+        "13",
         "tests/imperfections/test_gates.py",
     ),
     Fault(
@@ -263,7 +263,7 @@ FAULTS = (
         "gfgd/imperfections/gates.py",
         "return velocity_after / velocity_before",
         "return velocity_before / velocity_after",
-        "12",
+        "13",
         "tests/imperfections/test_gates.py",
     ),
     Fault(
