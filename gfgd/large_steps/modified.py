@@ -13,6 +13,7 @@ Below g = ∇f(θ), H = ∇²f(θ), and D³f[u, v] is the vector ∇⟨u, ∇²f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -55,7 +56,8 @@ class ModifiedFlow:
     ----------
     field
         Maps f, the state and η to the state's derivative. The state is θ, shape ``(..., d)``;
-        for `second_order_flow` it is (θ, θ'), shape ``(..., 2d)``.
+        for `second_order_flow` it is (θ, θ') and for `principal_flow` (Re θ, Im θ), each of shape
+        ``(..., 2d)``.
     formula
         θ' in words and symbols.
     order
@@ -105,21 +107,52 @@ def _next_order_field(objective: Objective, point: Tensor, step_size: float) -> 
     return -gradient - step_size / 2 * once - step_size**2 * (twice / 3 + third / 12)
 
 
-def _principal_field(objective: Objective, point: Tensor, step_size: float) -> Tensor:
-    hessian = objective.hessian(point)
-    if not hessian.isfinite().all():
-        raise FlowStopError("the Hessian is not finite there")
-    eigenvalues, vectors = torch.linalg.eigh(hessian)
+def _principal_field(objective: Objective, state: Tensor, step_size: float) -> Tensor:
+    """Return the real and the imaginary part of V φ(ηΛ) V⁻¹ ∇f, φ(x) = log(1 − x)/x."""
+    real, imaginary = state.split(objective.dimension, dim=-1)
+    if imaginary.any():
+        point = torch.complex(real, imaginary)
+        gradient, hessian = _analytic_derivatives(objective, point)
+        eigenvalues, vectors = torch.linalg.eig(hessian)  # symmetric, and not Hermitian
+        coordinates = torch.linalg.solve(vectors, gradient)
+    else:  # a real point: any objective will do, and the eigenvectors are orthonormal
+        hessian, gradient = objective.hessian(real), objective.gradient(real)
+        if not hessian.isfinite().all():
+            raise FlowStopError("the Hessian is not finite there")
+        eigenvalues, vectors = (part.to(torch.complex128) for part in torch.linalg.eigh(hessian))
+        coordinates = vectors.mT @ gradient.to(vectors)
     scaled = step_size * eigenvalues
-    if scaled[-1] >= 1:
-        raise FlowStopError(
-            f"ηλmax = {scaled[-1]:.4g} ≥ 1, where log(1 − ηλ) is not real; take a step size "
-            f"below 1/λmax = {1 / eigenvalues[-1]:.3g}"
-        )
+    if ((scaled - 1).abs() < 1e-12).any():
+        raise FlowStopError("ηλ = 1 there, where log(1 − ηλ) is infinite")
     small = scaled.abs() < 1e-8  # there the quotient is 0/0, and −1 − ηλ/2 to rounding
     divisor = torch.where(small, torch.ones_like(scaled), scaled)
-    factors = torch.where(small, -1 - scaled / 2, torch.log1p(-scaled) / divisor)
-    return vectors @ (factors * (vectors.mT @ objective.gradient(point)))
+    # Cut along the negative imaginary axis: the principal branch jumps from iπ to −iπ at the
+    # negative numbers, where 1 − ηλ is, and the flow would be torn between the two.
+    logarithm = torch.log(-1j * (1 - scaled)) + 0.5j * math.pi
+    factors = torch.where(small, -1 - scaled / 2, logarithm / divisor)
+    velocity = vectors @ (factors * coordinates)
+    return torch.cat([velocity.real, velocity.imag]).to(state)
+
+
+def _analytic_derivatives(objective: Objective, point: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ∇f and ∇²f, (d,) and (d, d), of the analytic continuation of f at a complex θ.
+
+    PyTorch returns ∂u/∂x + i ∂u/∂y for u = Re f, the conjugate of f'. Row j of the Hessian comes
+    from copy j of the point.
+    """
+    copies = point.detach().expand(objective.dimension, -1).clone().requires_grad_()
+    with torch.enable_grad():
+        try:
+            value = torch.stack([term(copies) for term in objective.terms]).sum(0)
+            gradient = derivative(value.real, copies).conj()
+            other = derivative(value.imag, copies).conj()
+            hessian = derivative(gradient.diagonal().real, copies).conj().detach()
+        except RuntimeError as cause:  # PyTorch: an operation that takes no complex numbers
+            raise FlowStopError("θ turns complex there, and f takes no complex numbers") from cause
+    if not torch.allclose(other, -1j * gradient, rtol=1e-6, atol=1e-9):
+        # The equations of Cauchy and Riemann, for Re f and Im f.
+        raise FlowStopError("θ turns complex there, and f is not analytic")
+    return gradient[0].detach(), (hessian + hessian.T) / 2
 
 
 def _second_order_field(objective: Objective, state: Tensor, step_size: float) -> Tensor:
@@ -259,6 +292,42 @@ def next_order_flow(
     return _follow(MODIFIED_FLOWS["next_order"], objective, start, times, step_size, accuracy)
 
 
+@dataclass(frozen=True, eq=False)
+class PrincipalFlow:
+    """The principal flow at T recorded times: a curve in C^d, of which f sees the real part.
+
+    Attributes
+    ----------
+    path
+        Re θ(t_i), with f there, as a :class:`Trajectory`: what is compared with GD.
+    imaginary
+        Im θ(t_i), shape ``(T, d)``; 0 as long as no ηλ has passed 1.
+    """
+
+    path: Trajectory
+    imaginary: Tensor
+
+    @property
+    def times(self) -> Tensor:
+        """The recorded times, shape ``(T,)``."""
+        return self.path.times
+
+    @property
+    def points(self) -> Tensor:
+        """θ(t_i), complex, shape ``(T, d)``."""
+        return torch.complex(self.path.points, self.imaginary)
+
+    @property
+    def status(self) -> str:
+        """``"completed"``, or where the flow stopped, why, and what can be done."""
+        return self.path.status
+
+    @property
+    def completed(self) -> bool:
+        """Whether the flow reached its last time."""
+        return self.path.completed
+
+
 def principal_flow(
     objective: Objective,
     start: Tensor,
@@ -266,16 +335,25 @@ def principal_flow(
     *,
     step_size: float,
     **accuracy: Unpack[Accuracy],
-) -> Trajectory:
-    """Integrate θ' = H⁻¹ log(1 − ηH)/η g, the flow that is exact for GD on quadratics.
+) -> PrincipalFlow:
+    """Integrate θ' = H⁻¹ log(1 − ηH)/η g in C^d, the flow that is exact for GD on quadratics.
 
     In the eigenbasis of H the component along an eigenvector of eigenvalue λ is multiplied by
-    log(1 − ηλ)/(ηλ), which is −1 at λ = 0. On other objectives it lacks the term in D³f, so that
-    its distance from GD is O(η²) there.
+    log(1 − ηλ)/(ηλ), which is −1 at λ = 0. For ηλ > 1 the logarithm is log|1 − ηλ| + iπ, and the
+    flow leaves R^d: it turns by half a circle in a time η, which is the change of sign in a step of
+    GD, and grows where GD does, for ηλ > 2. At the times kη it is real again on a quadratic.
+    On other objectives it lacks all terms with D³f, so that its distance from GD is O(η²) there.
 
     An evaluation costs a gradient, d Hessian-vector products and a dense eigen-decomposition, for
-    one θ of shape ``(d,)``, d ≤ `LARGEST_DENSE`. Arguments and result are otherwise those of
+    one θ of shape ``(d,)``, d ≤ `LARGEST_DENSE`. The arguments are those of
     :func:`barrett_dherin_flow`.
+
+    Returns
+    -------
+    PrincipalFlow
+        Stopped early, besides the reasons there, where an eigenvalue is at ηλ = 1 exactly, or
+        where θ is complex and f cannot be continued: it must be built of analytic functions
+        (sums, products, exp, tanh, …; no absolute values, ReLU or maxima).
 
     Raises
     ------
@@ -284,9 +362,8 @@ def principal_flow(
 
     Notes
     -----
-    Rosca et al. 2023, who let the flow be complex where ηλ > 1. Here it is real. At the first
-    point with ηλmax ≥ 1 that the integration looks at, be it a stage of a trial step, the run
-    stops, and `status` names the time, ηλmax and the step size below which the logarithm exists.
+    Rosca et al. 2023, definition of the principal flow. The logarithm is continuous around the
+    negative numbers, its imaginary part between −π/2 and 3π/2.
     """
     if start.dim() != 1:
         raise ValueError(f"start has shape {tuple(start.shape)}: give one θ, shape (d,)")
@@ -295,7 +372,10 @@ def principal_flow(
             f"objective: has d = {objective.dimension} parameters, and the principal flow "
             f"decomposes its Hessian, for d ≤ {LARGEST_DENSE} only; use next_order_flow"
         )
-    return _follow(MODIFIED_FLOWS["principal"], objective, start, times, step_size, accuracy)
+    both = torch.cat([start, torch.zeros_like(start)])
+    run = _follow(MODIFIED_FLOWS["principal"], objective, both, times, step_size, accuracy)
+    real, imaginary = run.points.split(objective.dimension, dim=-1)
+    return PrincipalFlow(replace(run, points=real.clone()), imaginary.clone())
 
 
 def second_order_flow(
@@ -569,8 +649,6 @@ def _with_remedy(status: str, flow: ModifiedFlow, step_size: float) -> str:
         return status
     if "evaluations were used" in status:
         remedy = "allow more with max_evaluations, or loosen rtol and atol"
-    elif "step size" in status:
-        return f"{status} ({flow.formula}, η = {step_size:g})"
     else:
         remedy = "try a smaller step size, or stop at an earlier time: the flow may run off"
     return f"{status}; {remedy} ({flow.formula}, η = {step_size:g})"

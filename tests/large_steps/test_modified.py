@@ -10,6 +10,7 @@ from gfgd.figures import fitted_slope
 from gfgd.flow import gradient_flow
 from gfgd.large_steps.modified import (
     MODIFIED_FLOWS,
+    _analytic_derivatives,
     barrett_dherin_flow,
     defect_constants,
     modified_objective,
@@ -70,6 +71,10 @@ def plain(objective, start, times, *, step_size, **options):
     return gradient_flow(objective, start, times, **options)
 
 
+def real_principal_flow(*arguments, **options):
+    return principal_flow(*arguments, **options).path
+
+
 # Closed forms on quadratics
 
 
@@ -78,7 +83,7 @@ def plain(objective, start, times, *, step_size, **options):
     [
         (barrett_dherin_flow, lambda x: x * (1 + ETA * x / 2)),
         (next_order_flow, lambda x: x * (1 + ETA * x / 2 + (ETA * x) ** 2 / 3)),
-        (principal_flow, lambda x: -torch.log(1 - ETA * x) / ETA),
+        (real_principal_flow, lambda x: -torch.log(1 - ETA * x) / ETA),
     ],
 )
 def test_closed_form_on_a_quadratic(flow, rate):
@@ -99,7 +104,8 @@ def test_principal_flow_passes_through_every_iterate_of_descent_on_a_quadratic()
     size = 0.9 / torch.linalg.eigvalsh(matrix).max().item()
     descent = gradient_descent(objective, START, step_size=size, iterations=10)
     flow = principal_flow(objective, START, descent.times, step_size=size, rtol=1e-9, atol=1e-11)
-    assert flow.distance_to(descent).max() < 1e-7 * descent.points.norm(dim=-1).max()
+    assert not flow.imaginary.any()
+    assert flow.path.distance_to(descent).max() < 1e-7 * descent.points.norm(dim=-1).max()
 
 
 @pytest.mark.parametrize("velocity", ["slow", "gradient", "rest", "tensor"])
@@ -154,7 +160,7 @@ def test_order_on_a_quadratic(flow, order):
     [
         (plain, 1),
         (barrett_dherin_flow, 2),
-        (principal_flow, 2),
+        (real_principal_flow, 2),
         (second_order_flow, 2),
         (next_order_flow, 3),
     ],
@@ -235,7 +241,7 @@ class Counting(Objective):
 
 
 @pytest.mark.parametrize(
-    "flow", [barrett_dherin_flow, next_order_flow, principal_flow, second_order_flow]
+    "flow", [barrett_dherin_flow, next_order_flow, real_principal_flow, second_order_flow]
 )
 def test_counts_are_what_was_called(flow):
     objective = Counting(quartic())
@@ -355,28 +361,64 @@ def test_the_mean_over_all_orders_of_an_epoch_is_third_order_from_the_stochastic
 # Statuses
 
 
-def test_principal_flow_says_where_its_logarithm_ends():
-    past = principal_flow(quadratic(1.0, 12.0), START[:2], TIMES, step_size=ETA)
-    assert not past.completed
-    assert len(past.times) == 1
-    assert "t = 0" in past.status
-    assert "ηλmax = 1.2" in past.status
-    assert "below 1/λmax = 0.0833" in past.status
+@pytest.mark.parametrize("product", [1.2, 1.5, 1.9, 2.1])
+def test_principal_flow_is_complex_past_one_and_still_exact(product):
+    size = product / 12.0
+    halves = torch.arange(9, dtype=torch.float64) * size / 2
+    flow = principal_flow(
+        quadratic(1.0, 12.0), START[:2], halves, step_size=size, rtol=1e-9, atol=1e-11
+    )
+    assert flow.completed
+    factors = 1 - size * torch.tensor([1.0, 12.0], dtype=torch.float64)
+    # In the middle of a step it has turned by a right angle along the steep direction.
+    expected = START[:2] * factors.to(torch.complex128) ** torch.arange(0, 4.5, 0.5)[:, None]
+    torch.testing.assert_close(flow.points, expected, rtol=0, atol=1e-6)
+    descent = gradient_descent(quadratic(1.0, 12.0), START[:2], step_size=size, iterations=4)
+    torch.testing.assert_close(flow.path.points[::2], descent.points, rtol=0, atol=1e-6)
+    assert (flow.points[-1, 1].abs() > flow.points[0, 1].abs()) == (product > 2)
 
 
-def test_principal_flow_stops_on_its_way():
-    # λmax = 3θ² − 1 − … grows along the flow out of the saddle of ¼θ⁴ − ½θ², up to 2 at θ = 1.
-    well = Objective(lambda p: (p.pow(4) / 4 - p.square() / 2).sum(-1), dimension=1)
-    start = torch.tensor([0.1], dtype=torch.float64)
-    times = torch.linspace(0, 10, 21, dtype=torch.float64)
-    found = principal_flow(well, start, times, step_size=0.6)
-    assert not found.completed
-    assert 1 < len(found.times) < 21
-    assert found.points.isfinite().all()
-    # ηλ = 1 at 3θ² − 1 = 1/0.6
-    assert found.points[-1].item() < math.sqrt((1 + 1 / 0.6) / 3)
-    assert "is not real" in found.status
-    assert "η = 0.6" in found.status
+def test_derivatives_at_complex_points():
+    # f = x⁴/4 + x²y: ∇f = (x³ + 2xy, x²), H = [[3x² + 2y, 2x], [2x, 0]], for complex x and y too.
+    point = torch.tensor([0.4 - 0.7j, 0.2 + 0.5j], dtype=torch.complex128)
+    gradient, hessian = _analytic_derivatives(quartic(), point)
+    x, y = point
+    torch.testing.assert_close(gradient, torch.stack([x**3 + 2 * x * y, x**2]))
+    rows = [torch.stack([3 * x**2 + 2 * y, 2 * x]), torch.stack([2 * x, 0 * x])]
+    torch.testing.assert_close(hessian, torch.stack(rows))
+
+
+def test_principal_flow_turns_complex_on_its_way_and_follows_descent():
+    # Out of the saddle of ¼θ⁴ − ½θ² to θ = 1, where ηλ = 2η = 1.2.
+    objective = Objective(lambda p: (p.pow(4) / 4 - p.square() / 2).sum(-1), dimension=1)
+    start, size = torch.tensor([0.1], dtype=torch.float64), 0.6
+    descent = gradient_descent(objective, start, step_size=size, iterations=12)
+    options = {"step_size": size, **LOOSE}
+    flow = principal_flow(objective, start, descent.times, **options)
+    other = barrett_dherin_flow(objective, start, descent.times, **options)
+    assert flow.completed and flow.imaginary.abs().max() > 1e-3
+    assert descent.distance_to(flow.path).mean() < descent.distance_to(other).mean()
+
+
+@pytest.mark.parametrize(
+    ("term", "cause"),
+    [
+        (lambda p: 6 * torch.where(p > 0, p, -p).square().sum(-1), "takes no complex numbers"),
+        (lambda p: 6 * (p * p.conj()).sum(-1), "not analytic"),
+    ],
+)
+def test_principal_flow_needs_an_analytic_function_where_it_turns_complex(term, cause):
+    objective = Objective(term, dimension=1)
+    start = torch.ones(1, dtype=torch.float64)
+    real = principal_flow(objective, start, TIMES, step_size=0.05)
+    assert real.completed and not real.imaginary.any()  # ηλ = 0.6
+    found = principal_flow(objective, start, TIMES, step_size=ETA)
+    assert not found.completed and cause in found.status
+
+
+def test_principal_flow_stops_at_the_logarithm_of_zero():
+    found = principal_flow(quadratic(10.0, 1.0), START[:2], TIMES, step_size=ETA)
+    assert "ηλ = 1" in found.status
 
 
 def test_a_flow_that_runs_off_says_when_and_what_to_try():
