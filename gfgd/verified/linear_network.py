@@ -57,7 +57,7 @@ class Chain:
 
 
 def chain(weights: Sequence[Matrix], slope: Callable[[Matrix], Matrix]) -> Chain:
-    """Return the chain at W_1 … W_n, with G = `slope`(W_n ⋯ W_1)."""
+    """Return the chain at W_1 … W_n, with G = slope(W_n ⋯ W_1)."""
     n = len(weights)
     suffix = [weights[-1]] * n
     for i in range(n - 2, -1, -1):
