@@ -79,6 +79,11 @@ def certificate(flow: BalancedFlow, distance: float | str | Fraction) -> Balance
     For q = 1 this is the second-order certificate, with ‖D³f‖ only where W_k needs it. Nothing but
     the flow and the u_i is used, on whole parts of cells; GD is not run.
 
+    Which q is best depends on η, since the series in η need not converge: at L = 1, r₀ = 0.1 q = 2
+    is within 1 % of what is needed for ε ≤ 0.03 (n = 2 to 6), and q = 4 at ε = 0.1 for n ≤ 4. At
+    n = 6, ε = 0.1 the step that suffices is η = 0.27, near 2/λmax = 1/3, where the series diverges;
+    q = 2 asks for twice the steps, and the way out is `descent_distance`, which runs GD.
+
     Raises
     ------
     ValueError
