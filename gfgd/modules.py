@@ -25,7 +25,7 @@ from gfgd.derivative_checks import (
 from gfgd.objective import Inputs, Objective, Point, as_point, unflatten
 from gfgd.wrong_operations import WrongOperation, wrong_operation
 
-#: What derivatives of an order are called in messages.
+# What derivatives of an order are called in messages.
 _NAMES = {1: "first derivatives", 2: "second derivatives", 3: "third derivatives"}
 
 

@@ -9,7 +9,7 @@ from typing import SupportsFloat
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-#: Code between backquotes or in tags, which stays, or a number in e-notation.
+# Code between backquotes or in tags, which stays, or a number in e-notation.
 _E_NOTATION = re.compile(r"(`[^`]*`|<[^>]*>)|(?<![\w.])([-−]?)(\d+(?:\.\d+)?)e([+-]?\d+)(?![\w.])")
 
 

@@ -44,13 +44,13 @@ ROLES = {
 }
 INK, MUTED, HAIR, CONTOUR, PAPER = "#1f2329", "#59636e", "#d5dbe1", "#a8b4c0", "#fffffe"
 
-#: How wide a role's lines are, in points, and their dashes where a figure does not say.
+# How wide a role's lines are, in points, and their dashes where a figure does not say.
 _WIDTHS = {"flow": 2.4, "bound": 1.7, "prediction": 1.5, "descent": 1.4, "threshold": 0.8}
 _DASHES = ("-", *((0, gaps) for gaps in ((5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2))))
 _FIRST_DASHES = {"prediction": (0, (4, 2)), "error": (0, (1.5, 1.5))}
 _TINTS = (1.0, 0.72, 0.5, 0.85, 0.6, 0.42)  # with five patterns: no two alike among 30
 
-#: What a label must hold to have a role, in the order in which they are tried.
+# What a label must hold to have a role, in the order in which they are tried.
 _WORDS = {
     "threshold": r"^2/η|^ε$|threshold|limit$",
     "bound": r"\bbounds?\b|guarant|certif|theorem",

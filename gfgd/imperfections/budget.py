@@ -158,7 +158,7 @@ def distance_budget(
         apart[place], together[place] = parts.clamp(min=0).sum(), parts.clamp(max=0).sum()
         if by_gate is None or span is None:
             by_gate = torch.zeros_like(parts)
-            span = torch.full((2, *parts.shape), -1)
+            span = torch.full((2, *parts.shape), -1, dtype=torch.int64)
         by_gate += widths[place] * parts
         differs = parts != 0
         span[0][differs & (span[0] < 0)] = place

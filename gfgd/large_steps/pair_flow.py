@@ -425,7 +425,7 @@ def _collected(
     points = torch.stack([one.state.centre for one in kept])
     halves = torch.stack([one.state.half for one in kept])
     products = torch.stack([one.product for one in kept])
-    steps = torch.tensor([one.iteration for one in kept])
+    steps = torch.tensor([one.iteration for one in kept], dtype=torch.int64)
     ends = [
         objective.value(torch.stack([p + v, p - v])) for p, v in zip(points, halves, strict=True)
     ]

@@ -148,7 +148,7 @@ def merged(old: Archived, new: Archived) -> Archived:
     )
 
 
-#: The numbers of the runs, by how many axes of runs they have.
+# The numbers of the runs, by how many axes of runs they have.
 _SERIES = {
     "losses": 1,
     "distances": 2,

@@ -55,7 +55,7 @@ CHECKPOINT_SECONDS = 30.0
 FLOW_PIECE = 5
 #: Times at which eigenvalues are computed before they are kept: each piece starts anew.
 SPECTRUM_PIECE = 10
-#: What stands for the slash of a run's name in a file's.
+# What stands for the slash of a run's name in a file's.
 _SLASH = " over "
 _RESULTS = Path("data") / "archive"
 

@@ -127,13 +127,13 @@ def _drawing(pdf: bytes) -> str:
 
 
 _NUMBER = r"(-?[\d.]+)"
-#: A label at (x, y): a number in pieces, [ (0.) 0.3 (5) ] TJ, with the spaces between them.
+# A label at (x, y): a number in pieces, [ (0.) 0.3 (5) ] TJ, with the spaces between them.
 _LABEL = re.compile(
     rf"1 0 -0 1 {_NUMBER} {_NUMBER} cm\nBT\s/F1 10 Tf\n0 0 Td\n\[ (\([\d.]+\)[^\]]*) \] TJ"
 )
-#: The axes' rectangle, to which all curves of a panel are clipped: x, y, width, height.
+# The axes' rectangle, to which all curves of a panel are clipped: x, y, width, height.
 _CLIP = re.compile(rf"{_NUMBER} {_NUMBER} {_NUMBER} {_NUMBER} re W n")
-#: A path of one subpath: "x y m", then "x y l" often.
+# A path of one subpath: "x y m", then "x y l" often.
 _PATH = re.compile(rf"{_NUMBER} {_NUMBER} m\n((?:{_NUMBER} {_NUMBER} l\n){{50,}})")
 
 

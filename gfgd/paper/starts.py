@@ -22,7 +22,7 @@ from gfgd.networks import Network
 #: What a chapter's or the archive's ``start`` is where it is no seed.
 PAPER = "paper"
 
-#: Words of 32 bits that one call of Philox gives.
+# Words of 32 bits that one call of Philox gives.
 _WORDS = 4
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -132,7 +132,7 @@ _FULLY_CONNECTED = (784, 50, 50, 10)
 _FILTERS = ((6, 1, 5, 5), (16, 6, 5, 5))
 _DENSE = (400, 120, 84, 10)
 
-#: In the order in which the authors ran them, one after the other, from one seed.
+# In the order in which the authors ran them, one after the other, from one seed.
 _NETWORKS = {
     "fully_connected_linear": _Layers((), _FULLY_CONNECTED),
     "fully_connected_relu": _Layers((), _FULLY_CONNECTED),
@@ -141,7 +141,7 @@ _NETWORKS = {
 }
 _SEED = 1
 #: Iterations of a network's five runs: 10 000 at η₀, and 10 000 r at η₀/r. Each passes once over
-#: the data, and to begin a pass PyTorch draws one number.
+# the data, and to begin a pass PyTorch draws one number.
 _PASSES = 10_000 * (1 + 2 + 5 + 10 + 20)
 
 
