@@ -26,3 +26,8 @@ def __getattr__(name: str) -> Any:
             f"pip install 'gfgd[book]' ({error})",
             name=error.name,
         ) from error
+
+
+def __dir__() -> list[str]:
+    """Return the public names, the late ones too: Sphinx goes by this list."""
+    return sorted(__all__)
