@@ -294,7 +294,9 @@ def _collected(
     if not kept:
         raise ValueError(f"start: Rod Flow reached no recorded time; it {status}")
     _, centres, rods, traces, products, sharpness, mean_losses = (
-        torch.stack(list(column)) if isinstance(column[0], Tensor) else torch.tensor(column, dtype=torch.float64)
+        torch.stack(list(column))
+        if isinstance(column[0], Tensor)
+        else torch.tensor(column, dtype=torch.float64)
         for column in zip(*kept, strict=True)
     )
     steps = torch.tensor([one.iteration for one in kept], dtype=torch.float64)
