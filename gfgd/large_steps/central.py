@@ -66,6 +66,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.flow import FlowStopError
+from gfgd.large_steps._along_path import AlongPath
 from gfgd.large_steps.complementarity import (
     Complementarity,
     coordinate_entries,
@@ -98,7 +99,7 @@ class CentralFlowStopError(FlowStopError):
 
 
 @dataclass(frozen=True, eq=False)
-class CentralFlow:
+class CentralFlow(AlongPath):
     """The central flow at T recorded times, with the oscillation that it predicts.
 
     Attributes
@@ -125,7 +126,6 @@ class CentralFlow:
         Why it stopped early, for programs (``status`` is for people); None where it did not.
     """
 
-    path: Trajectory
     sharpness: Tensor
     critical: Tensor
     variances: Tensor
@@ -135,34 +135,9 @@ class CentralFlow:
     cause: StopCause | None = None
 
     @property
-    def times(self) -> Tensor:
-        """The recorded times, shape ``(T,)``."""
-        return self.path.times
-
-    @property
-    def points(self) -> Tensor:
-        """θ(t_i), shape ``(T, d)``."""
-        return self.path.points
-
-    @property
     def losses(self) -> Tensor:
         """f(θ(t_i)), shape ``(T,)``: on the path itself, without the oscillation."""
         return self.path.losses
-
-    @property
-    def status(self) -> str:
-        """``"completed"``, or where the flow stopped, why, and what can be done."""
-        return self.path.status
-
-    @property
-    def completed(self) -> bool:
-        """Whether the flow reached its last time."""
-        return self.path.completed
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What it cost."""
-        return self.path.counts
 
 
 def central_flow(

@@ -51,6 +51,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.derivative_checks import kinked_operations
+from gfgd.large_steps._along_path import AlongPath
 from gfgd.objective import Objective
 from gfgd.trajectory import COMPLETED, Trajectory
 
@@ -84,7 +85,7 @@ METHODS: Mapping[str, RungeKutta] = MappingProxyType(
 
 
 @dataclass(frozen=True, eq=False)
-class PairFlow:
+class PairFlow(AlongPath):
     """The pair flow at T recorded times.
 
     Attributes
@@ -106,22 +107,11 @@ class PairFlow:
         has kinks.
     """
 
-    path: Trajectory
     halves: Tensor
     products: Tensor
     mean_losses: Tensor
     steps: Tensor
     remarks: tuple[str, ...] = ()
-
-    @property
-    def times(self) -> Tensor:
-        """The recorded times kη, shape ``(T,)``."""
-        return self.path.times
-
-    @property
-    def points(self) -> Tensor:
-        """θ(t_i), shape ``(T, ..., d)``."""
-        return self.path.points
 
     @property
     def amplitudes(self) -> Tensor:
@@ -133,21 +123,6 @@ class PairFlow:
         """θ + (−1)^k v, the model of GD's iterate k itself, shape ``(T, ..., d)``."""
         signs = 1 - 2 * (self.steps % 2).to(self.halves)
         return self.path.points + signs.view(-1, *[1] * (self.halves.dim() - 1)) * self.halves
-
-    @property
-    def status(self) -> str:
-        """``"completed"``, or where the flow stopped, why, and what can be done."""
-        return self.path.status
-
-    @property
-    def completed(self) -> bool:
-        """Whether the flow reached its last time."""
-        return self.path.completed
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What it cost; a batch counts once."""
-        return self.path.counts
 
 
 def pair_map(

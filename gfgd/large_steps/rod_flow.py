@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
+from gfgd.large_steps._along_path import AlongPath
 from gfgd.objective import Objective
 from gfgd.trajectory import COMPLETED, Trajectory
 
@@ -48,7 +49,7 @@ PAST_THE_EDGE = 2.2
 
 
 @dataclass(frozen=True, eq=False)
-class RodFlow:
+class RodFlow(AlongPath):
     """Rod Flow at T recorded times.
 
     Attributes
@@ -71,38 +72,12 @@ class RodFlow:
         What a reader of the result must know, in words.
     """
 
-    path: Trajectory
     rods: Tensor
     traces: Tensor
     products: Tensor
     sharpness: Tensor
     mean_losses: Tensor
     remarks: tuple[str, ...] = ()
-
-    @property
-    def times(self) -> Tensor:
-        """The recorded times kη, shape ``(T,)``."""
-        return self.path.times
-
-    @property
-    def points(self) -> Tensor:
-        """w(t_i), shape ``(T, ..., d)``."""
-        return self.path.points
-
-    @property
-    def status(self) -> str:
-        """``"completed"``, or where the flow stopped, why, and what can be done."""
-        return self.path.status
-
-    @property
-    def completed(self) -> bool:
-        """Whether the flow reached its last time."""
-        return self.path.completed
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What it cost; a batch counts once."""
-        return self.path.counts
 
 
 def rod_flow(
