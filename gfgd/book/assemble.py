@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from gfgd.book.citation import cite_this
 from gfgd.book.claims import MIME_TYPE
-from gfgd.book.contents import documents, title
+from gfgd.book.contents import documents, number_of, title
 from gfgd.book.downloads import configuration
 from gfgd.book.first_screen import arranged
 from gfgd.book.front_page import chapters_list, filled, hero
@@ -66,7 +66,7 @@ def _under_fresh_prose(run: Run) -> NotebookNode:
 def _page_of(document: str, executed: NotebookNode) -> bytes:
     """Return the notebook of a chapter's page."""
     stem = PurePosixPath(document).name
-    page = with_pictures(arranged(executed, int(stem.partition("_")[0])), stem)
+    page = with_pictures(arranged(executed, int(number_of(stem))), stem)
     for cell in page.cells:
         for output in cell.get("outputs", []):
             _write_numbers(output.get("data", {}))

@@ -108,3 +108,8 @@ def _documents(node: Any) -> Iterator[str]:
         for value in node.values():
             if isinstance(value, (list, dict)):
                 yield from _documents(value)
+
+
+def number_of(chapter: str) -> str:
+    """Return the number that a chapter's file name, or path, begins with; no zeros in front."""
+    return chapter.split("/")[-1].partition("_")[0].lstrip("0")

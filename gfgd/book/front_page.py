@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 
 from nbformat import NotebookNode
 
-from gfgd.book.contents import title
+from gfgd.book.contents import number_of, title
 from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
 from gfgd.book.live import gradient_paths_html
@@ -55,7 +54,7 @@ def chapters_list(executed: Mapping[str, NotebookNode]) -> str:
     """
     lines = ["```{rst-class} gfgd-chapters", "```", ""]
     for document, notebook in executed.items():
-        number = PurePosixPath(document).name.partition("_")[0].lstrip("0")
+        number = number_of(document)
         lines.append(f"- {number}\\. {{doc}}`{title(notebook)} </{document}>`. {_answer(notebook)}")
     return "\n".join(lines) + "\n"
 

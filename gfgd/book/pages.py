@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from gfgd.book.claims import KINDS, MEANINGS, Claim
+from gfgd.book.contents import number_of
 from gfgd.book.numbers import without_e_notation
 from gfgd.book.parameters import Parameter
 
@@ -86,7 +87,7 @@ def _filter(entries: list[Gathered]) -> list[str]:
     """Return fields that leave some claims on the page; ``_static/filter_claims.js`` heeds them."""
     choices = {
         "kind": [kind for kind in KINDS if any(entry.claim.kind == kind for entry in entries)],
-        "chapter": list(dict.fromkeys(_number(entry.chapter) for entry in entries)),
+        "chapter": list(dict.fromkeys(number_of(entry.chapter) for entry in entries)),
         "slide": list(dict.fromkeys(entry.claim.slide or BEYOND for entry in entries)),
     }
     fields = []
@@ -99,13 +100,8 @@ def _filter(entries: list[Gathered]) -> list[str]:
     return ['<p class="gfgd-filter" hidden>Show', *fields, "<output></output></p>"]
 
 
-def _number(chapter: str) -> str:
-    """Return the number that a chapter's file name begins with, without zeros in front."""
-    return chapter.split("/")[-1].partition("_")[0].lstrip("0")
-
-
 def _chapter_heading(entry: Gathered) -> str:
-    number = f"Chapter {_number(entry.chapter)}"
+    number = f"Chapter {number_of(entry.chapter)}"
     return f"### {{doc}}`{number} <{entry.chapter}>`: {_plain(entry.title)}"
 
 
@@ -117,10 +113,10 @@ def _item(entry: Gathered) -> str:
     claim = entry.claim
     kind, mark = ("gfgd-held", "✓") if claim.holds else ("gfgd-failed", "✗")
     about = [claim.kind, entry.dataset or "", f"preset {entry.preset}"]
-    about.append(f"chapter {_number(entry.chapter)}")
+    about.append(f"chapter {number_of(entry.chapter)}")
     link = f'<a href="{entry.chapter}.html#claim-{claim.name}">{claim.name}</a>'
     return (
-        f'<li class="{kind}" data-kind="{claim.kind}" data-chapter="{_number(entry.chapter)}"'
+        f'<li class="{kind}" data-kind="{claim.kind}" data-chapter="{number_of(entry.chapter)}"'
         f' data-slide="{escape(claim.slide or BEYOND)}"><strong>{mark} {claim.verdict}</strong>'
         f" <span>{escape(claim.statement)}</span>"
         f" <span>measured <b>{claim.measured:.4g}</b>, "

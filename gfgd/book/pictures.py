@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 from markdown_it import MarkdownIt
 
+from gfgd.book.contents import number_of
 from gfgd.book.errors import BookError
 from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 
@@ -35,7 +36,7 @@ def with_pictures(notebook: nbformat.NotebookNode, stem: str) -> nbformat.Notebo
     BookError
         If a figure has no alt text.
     """
-    number = stem.partition("_")[0].lstrip("0")
+    number = number_of(stem)
     count = 0
     for place, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
