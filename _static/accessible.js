@@ -5,12 +5,16 @@ document.addEventListener("DOMContentLoaded", () => {
   // the frame in which it, or what it holds, changes its size.
   const boxes =
     "pre, .nboutput > .output_area, .cell_output > .output, .jp-RenderedHTMLCommon, " +
-    ".pst-scrollable-table-container";
+    ".pst-scrollable-table-container, div.math";
+  // MathJax sets a formula in a box of its own, inside the one that was there from the beginning.
+  const scrollers = (box) => (box.matches("div.math") ? [...box.children] : [box]);
   const sized = new ResizeObserver((changes) => {
-    for (const box of new Set(changes.map((change) => change.target.closest(boxes)))) {
-      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
-      box.tabIndex = scrolls ? 0 : -1;
-    }
+    for (const box of new Set(changes.map((change) => change.target.closest(boxes))))
+      for (const part of scrollers(box)) {
+        const scrolls =
+          part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
+        part.tabIndex = scrolls ? 0 : -1;
+      }
   });
   document.querySelectorAll(boxes).forEach((box) => {
     sized.observe(box);
