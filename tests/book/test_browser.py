@@ -81,6 +81,8 @@ class Opened:
 
     def resize(self, width):
         self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.wait_for_function("width => innerWidth === width", arg=width)
+        self.page.evaluate(TWO_FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,6 @@ def axe(opened):
 
 def test_what_scrolls_on_a_phone_scrolls_by_keyboard(opened, axe):
     opened.resize(PHONE)
-    opened.page.evaluate(TWO_FRAMES)
     assert opened.page.evaluate(REACHABLE)
     assert axe({"runOnly": ["scrollable-region-focusable"]}) == []
 
