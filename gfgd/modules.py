@@ -73,7 +73,9 @@ class ModuleObjective(Objective):
     @property
     def unchecked(self) -> Objective:
         """The same function, whose derivatives are taken as they come."""
-        return Objective(*self.terms, dimension=self.dimension)
+        same = copy.copy(self)
+        same._checked = False
+        return same
 
     def outputs(self, point: Point) -> Any:
         """Return what the module makes of the inputs at one θ, shape ``(d,)``."""

@@ -6,7 +6,6 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,35 @@ if TYPE_CHECKING:
 Term = Callable[[Tensor], Tensor]
 Point = Tensor | ArrayLike
 Inputs = Tensor | tuple[object, ...] | Mapping[str, object]
+
+
+class TermSum:
+    """Σ_b over the terms of an objective: the one place where a loss is summed over its data.
+
+    Where the data lie in several processes, a subclass adds up theirs.
+
+    Attributes
+    ----------
+    terms
+        The terms, which can be gone through again and again.
+    """
+
+    def __init__(self, terms: Iterable[Term]) -> None:
+        self.terms = terms
+
+    def __call__(self, contribution: Callable[[Term], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Return Σ_b contribution(term_b), entry by entry of the tuples.
+
+        Only the sums and what one term needs are held: each term is let go before the next one
+        comes, which may read its batch of data only then.
+        """
+        sums: tuple[Tensor, ...] | None = None
+        for term in self.terms:
+            one = contribution(term)
+            sums = one if sums is None else tuple(a + b for a, b in zip(sums, one, strict=True))
+            del term, one
+        assert sums is not None  # whoever made the terms has seen that there are some
+        return sums
 
 
 class Objective:
@@ -48,14 +76,19 @@ class Objective:
             raise ValueError("terms: an objective needs at least one")
         if dimension < 1:
             raise ValueError(f"dimension = {dimension}: must be at least 1")
-        self.terms = terms
+        self.total = TermSum(terms)
         self.dimension = dimension
+
+    @property
+    def terms(self) -> Iterable[Term]:
+        """The terms, whose sum f is; where data come in batches, going through them reads these."""
+        return self.total.terms
 
     def value(self, point: Point) -> Tensor:
         """Return f(θ), shape ``(...)``."""
         point = self._check(point)
         with torch.no_grad():
-            return _total((term(point),) for term in self.terms)[0]
+            return self.total(lambda term: (term(point),))[0]
 
     def gradient(self, point: Point) -> Tensor:
         """Return ∇f(θ), shape ``(..., d)``."""
@@ -70,7 +103,7 @@ class Objective:
             return value.detach(), torch.autograd.grad(value.sum(), point)[0]
 
         with torch.enable_grad():
-            value, gradient = _total(contribution(term) for term in self.terms)
+            value, gradient = self.total(contribution)
         return value, gradient
 
     def hessian_vector_product(self, point: Point, vector: Point) -> Tensor:
@@ -90,7 +123,7 @@ class Objective:
             return gradient.detach(), product.detach()
 
         with torch.enable_grad():
-            gradient, product = _total(contribution(term) for term in self.terms)
+            gradient, product = self.total(contribution)
         return gradient, product
 
     def third_derivative(self, point: Point, first: Point, second: Point) -> Tensor:
@@ -105,7 +138,7 @@ class Objective:
             return (derivative((product * second).sum(-1), point).detach(),)
 
         with torch.enable_grad():
-            return _total(contribution(term) for term in self.terms)[0]
+            return self.total(contribution)[0]
 
     def hessian(self, point: Point) -> Tensor:
         """Return ∇²f(θ) in full, shape ``(d, d)``, for one θ of shape ``(d,)``.
@@ -269,12 +302,3 @@ def derivative(values: Tensor, point: Tensor) -> Tensor:
         values.sum(), point, create_graph=True, allow_unused=True, materialize_grads=True
     )
     return gradient
-
-
-def _total(contributions: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Sum tuples of tensors entry by entry, as they come: only the sums and one tuple are held."""
-
-    def added(sums: tuple[Tensor, ...], one: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(a + b for a, b in zip(sums, one, strict=True))
-
-    return functools.reduce(added, contributions)
