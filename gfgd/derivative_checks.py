@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from gfgd import checks
 from gfgd.objective import Objective
@@ -292,9 +293,16 @@ def kinked_operations(objective: Objective, point: Tensor) -> tuple[str, ...]:
     at 0, and ELU, SELU and Huber's loss are not looked for, of which only SELU has a kink.
     """
     point = point.detach().requires_grad_()
-    with torch.enable_grad():
-        waiting = [term(point).grad_fn for term in objective.terms]
-    seen, found = set(), set()
+    found: set[str] = set()
+    for term in objective.terms:  # one graph at a time: together they may not fit into memory
+        with torch.enable_grad():
+            found |= _kinked(term(point).grad_fn)
+    return tuple(sorted(found))
+
+
+def _kinked(root: Node | None) -> set[str]:
+    """Return the operations with kinks in the graph behind a node."""
+    waiting, seen, found = [root], set(), set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
@@ -303,4 +311,4 @@ def kinked_operations(objective: Objective, point: Tensor) -> tuple[str, ...]:
         waiting += [child for child, _ in node.next_functions]
         name = node.name().split("Backward")[0]
         found |= {name} if name.startswith(KINKED) else set()
-    return tuple(sorted(found))
+    return found

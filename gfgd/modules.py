@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, Dataset
 
+from gfgd.batches import Batches, joined, reduction, rows, tensors
 from gfgd.derivative_checks import (
     DerivativeErrors,
     check_derivatives,
@@ -22,7 +25,7 @@ from gfgd.derivative_checks import (
     jumps_at,
     kinked_operations,
 )
-from gfgd.objective import Inputs, Objective, Point, as_point, unflatten
+from gfgd.objective import Inputs, Objective, Point, Term, TermSum, as_point, unflatten
 from gfgd.wrong_operations import WrongOperation, wrong_operation
 
 # What derivatives of an order are called in messages.
@@ -42,19 +45,20 @@ class ModuleObjective(Objective):
         self,
         module: nn.Module,
         loss: Callable[..., Tensor],
-        inputs: Inputs,
+        inputs: Inputs | Dataset | DataLoader,
         targets: object = None,
         *,
         checked: bool = True,
     ) -> None:
         _refuse_wrappers(module)
+        batches = _batches(inputs, targets)
         if isinstance(loss, type):
             raise ValueError(f"loss: is the class {loss.__name__}; give an instance of it")
         trained = _trained(module)
-        self._evaluation = _Evaluation(
+        evaluation = _Evaluation(
             module,
             loss,
-            inputs,
+            cast(Inputs, inputs),
             targets,
             shapes={name: parameter.shape for name, parameter in trained.items()},
             dtypes={name: parameter.dtype for name, parameter in trained.items()},
@@ -64,8 +68,13 @@ class ModuleObjective(Objective):
             buffers={n: b.detach().clone() for n, b in module.named_buffers()},
         )
         self.start = torch.cat([parameter.reshape(-1) for parameter in trained.values()])
-        super().__init__(_term(self._evaluation), dimension=self.start.numel())
-        _refuse_no_function(self._evaluation, self.start)
+        if batches is None:
+            data = _Data(evaluation)
+            _refuse_no_function(evaluation, self.start)
+        else:
+            data = _in_batches(evaluation, batches, self.start)
+        self._data = data
+        self.total, self.dimension = TermSum(data), self.start.numel()
         self._complaints: dict[int, str | None] = {}
         self._checked = checked
         self.require_derivatives(1)
@@ -78,9 +87,14 @@ class ModuleObjective(Objective):
         return same
 
     def outputs(self, point: Point) -> Any:
-        """Return what the module makes of the inputs at one θ, shape ``(d,)``."""
+        """Return what the module makes of the inputs at one θ, shape ``(d,)``.
+
+        Where data come in batches, those of all samples, one after the other.
+        """
+        point = self._check(point)
         with torch.no_grad():
-            return self._evaluation.outputs(self._check(point))
+            outputs = [one.outputs(point) for one in self._data.evaluations()]
+        return outputs[0] if len(outputs) == 1 else joined(outputs)
 
     def require_derivatives(self, order: int) -> None:
         """Raise ``ValueError`` if derivatives up to `order`, 1 to 3, are wrong near `start`.
@@ -100,7 +114,7 @@ class ModuleObjective(Objective):
     def _complaint(self, order: int) -> str | None:
         if order > 1 and (earlier := self.wrong_derivatives(order - 1)):
             return earlier
-        evaluation = self._evaluation.in_double()
+        evaluation = next(self._data.evaluations()).in_double()
         objective = Objective(_term(evaluation), dimension=self.dimension)
         start = self.start.double()
         try:
@@ -109,26 +123,22 @@ class ModuleObjective(Objective):
         except Exception as cause:  # a user's module may raise anything
             return _not_checked(order, f"the module cannot compute in float64 ({cause})")
         if jumps:
-            return _described("jump at the start", "a weight is rounded", self._suspect(0, start))
+            return _described(
+                "jump at the start", "a weight is rounded", _suspect(evaluation, 0, start)
+            )
         try:
             errors = check_derivatives(objective, point, directions=2, orders=order)
         except RuntimeError as cause:  # of the gradient itself
             errors = DerivativeErrors(gradient=math.inf, missing=str(cause))
         if errors.suspicious is None:
             return None
-        operation = self._suspect(order, point)
+        operation = _suspect(evaluation, order, point)
         if operation is None and errors.missing is None:
             if kinked_operations(objective, point):
                 return None  # the gradient jumps between θ ± hv
             if errors.wrong is None:
                 return _not_checked(order, "differences are too rough (float32 inside?)")
         return _described(*_fault(order, errors), operation)
-
-    def _suspect(self, order: int, point: Tensor) -> WrongOperation | None:
-        """Return the operation that is to blame for a derivative."""
-        evaluation = self._evaluation.in_double()
-        tracked = point.clone().requires_grad_()
-        return wrong_operation(lambda: evaluation(tracked), evaluation.layers(), order)
 
 
 def load_into(module: nn.Module, point: Point) -> None:
@@ -230,8 +240,11 @@ class _Evaluation:
     buffers: dict[str, Tensor]
 
     def __call__(self, point: Tensor) -> Tensor:
-        outputs = self.outputs(point)
-        return self.loss(outputs) if self.targets is None else self.loss(outputs, self.targets)
+        return self.loss_of(self.outputs(point), self.targets)
+
+    def loss_of(self, outputs: Any, targets: object) -> Tensor:
+        """Return loss(outputs, targets), without targets where there are none."""
+        return self.loss(outputs) if targets is None else self.loss(outputs, targets)
 
     def outputs(self, point: Tensor) -> Any:
         pieces = unflatten(point, list(self.shapes.values()))
@@ -248,6 +261,13 @@ class _Evaluation:
         state = {**self.frozen, **buffers, **weights}
         with sdpa_kernel(SDPBackend.MATH):
             return torch.func.functional_call(self.module, state, args, kwargs)
+
+    def on(self, inputs: Inputs, targets: object) -> _Evaluation:
+        """Return the same for a batch of data, in the parameters' precision and on their device."""
+        dtype = next(iter(self.dtypes.values()))
+        device = next(self.module.parameters()).device
+        batch = (converted(one, dtype, device) for one in (inputs, targets))
+        return replace(self, inputs=next(batch), targets=next(batch))
 
     def in_double(self) -> _Evaluation:
         """Return the same function, computed in float64."""
@@ -292,6 +312,99 @@ class _Evaluation:
         )
 
 
+class _Data:
+    """The terms of f: w_b · loss(module_θ(inputs_b), targets_b) for each batch b of the data.
+
+    Going through them reads a batch only when its turn comes, and keeps none.
+    """
+
+    def __init__(
+        self,
+        evaluation: _Evaluation,
+        batches: Batches | None = None,
+        weights: Sequence[float] = (1.0,),
+    ) -> None:
+        self._evaluation, self._batches, self._weights = evaluation, batches, weights
+
+    def __iter__(self) -> Iterator[Term]:
+        return map(_term, self.evaluations(), self._weights)  # unlike zip, map keeps nothing
+
+    def evaluations(self) -> Iterator[_Evaluation]:
+        """Go through the batches' losses, without the weights."""
+        if self._batches is None:
+            return iter([self._evaluation])
+        return starmap(self._evaluation.on, self._batches)
+
+
+def _batches(inputs: object, targets: object) -> Batches | None:
+    """Return what reads the data, or None where they are one batch."""
+    if isinstance(inputs, Iterator):
+        raise ValueError(
+            f"inputs: is a {type(inputs).__name__}, which can be read only once, and a flow reads "
+            "the data again and again; give the DataLoader or the Dataset itself"
+        )
+    if not isinstance(inputs, (Dataset, DataLoader)):
+        return None
+    if targets is not None:
+        raise ValueError("targets: the batches of a Dataset or DataLoader bring theirs; give none")
+    return Batches(inputs)
+
+
+def _in_batches(evaluation: _Evaluation, batches: Batches, start: Tensor) -> _Data:
+    """Return f over all batches: the loss that all samples together would have."""
+    dtypes = sorted({str(dtype) for dtype in evaluation.dtypes.values()})
+    if len(dtypes) > 1:
+        raise ValueError(
+            f"module: has parameters of {' and '.join(dtypes)}; batches are converted to the "
+            "parameters' dtype, so there must be one: call module.double()"
+        )
+    first = evaluation.on(*batches.first())
+    _refuse_no_function(first, start)
+    point = generic_point(start).to(start)  # networks start where all samples have the same loss
+    with torch.no_grad():
+        _refuse_mixing(first, point, batches.sizes[0])
+        kind = reduction(
+            evaluation.loss_of,
+            (_with_outputs(one, point) for one in starmap(evaluation.on, batches)),
+            batches.sizes,
+            says=evaluation.loss,
+        )
+    total = sum(batches.sizes)
+    weights = [size / total if kind == "mean" else 1.0 for size in batches.sizes]
+    return _Data(evaluation, batches, weights)
+
+
+def _with_outputs(evaluation: _Evaluation, point: Tensor) -> tuple[Any, object]:
+    """Return the outputs and targets of a batch whose loss can be evaluated."""
+    outputs = _evaluated(evaluation, lambda: evaluation.outputs(point))
+    _refuse_no_number(
+        _evaluated(evaluation, lambda: evaluation.loss_of(outputs, evaluation.targets))
+    )
+    return outputs, evaluation.targets
+
+
+def _refuse_mixing(evaluation: _Evaluation, point: Tensor, size: int) -> None:
+    """Refuse modules that make something else of a sample when others are beside it."""
+    if size < 2:
+        return
+    part = size - 1  # batch normalisation takes no single sample
+    alone = replace(evaluation, inputs=rows(evaluation.inputs, slice(part), size))
+    whole = evaluation.outputs(point)
+    try:
+        outputs = alone.outputs(point)
+    except Exception:  # a user's module may raise anything: then samples are no rows of its inputs
+        return
+    for among, one in zip(tensors(whole), tensors(outputs), strict=False):
+        if among.dim() and len(among) == size and one.shape == among[:part].shape:
+            far = (among[:part] - one).abs().max() if one.numel() else 0
+            if far > math.sqrt(torch.finfo(point.dtype).eps) * (1 + among.abs().max()):
+                raise ValueError(
+                    "module: its output for a sample depends on the others of the batch (batch "
+                    "normalisation in training mode?), so that the loss over all data cannot be "
+                    "put together from batches; call module.eval(), or give all data as tensors"
+                )
+
+
 def _named(nested: object) -> list[tuple[str, Tensor]]:
     """Return the tensors among inputs or targets, with where they stand as text."""
     if isinstance(nested, Tensor):
@@ -305,14 +418,21 @@ def _named(nested: object) -> list[tuple[str, Tensor]]:
     return [(place, one) for place, one in items if isinstance(one, Tensor)]
 
 
-def _term(evaluation: _Evaluation) -> Callable[[Tensor], Tensor]:
-    """Return f for a batch of points, one evaluation a point: a module knows of no such batch."""
+def _term(evaluation: _Evaluation, weight: float = 1.0) -> Term:
+    """Return w·loss for several points, one evaluation a point: a module knows of no such batch."""
 
     def term(points: Tensor) -> Tensor:
         flat = points.reshape(-1, points.shape[-1])
-        return torch.stack([evaluation(point) for point in flat]).reshape(points.shape[:-1])
+        values = torch.stack([evaluation(point) for point in flat]).reshape(points.shape[:-1])
+        return values if weight == 1 else weight * values
 
     return term
+
+
+def _suspect(evaluation: _Evaluation, order: int, point: Tensor) -> WrongOperation | None:
+    """Return the operation that is to blame for a derivative, computed in float64."""
+    tracked = point.clone().requires_grad_()
+    return wrong_operation(lambda: evaluation(tracked), evaluation.layers(), order)
 
 
 def _place(objective: Objective, start: Tensor) -> Tensor:
@@ -395,19 +515,17 @@ def _refuse_no_function(evaluation: _Evaluation, start: Tensor) -> None:
     devices = [start.device] if start.is_cuda else []
     with torch.enable_grad(), torch.random.fork_rng(devices):
         before = _random_states(devices)
-        first = _evaluated(evaluation, point)
+        first = _evaluated(evaluation, lambda: evaluation(point))
         after = _random_states(devices)
         drew = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-        second = _evaluated(evaluation, point)
+        second = _evaluated(evaluation, lambda: evaluation(point))
     if drew:
         raise ValueError(
             "module: draws random numbers (dropout in training mode?), so that the loss is no "
             "function of the parameters; set the dropout probability to 0, or call module.eval(), "
             "which also makes batch normalisation use its running statistics"
         )
-    if not isinstance(first, Tensor) or first.shape != ():
-        shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
-        raise ValueError(f"loss: returned shape {shape}, must return one number")
+    _refuse_no_number(first)
     if not first.requires_grad:
         raise ValueError(
             "module: the loss does not depend on the parameters as autograd sees it; does the "
@@ -423,13 +541,22 @@ def _refuse_no_function(evaluation: _Evaluation, start: Tensor) -> None:
         )
 
 
-def _evaluated(evaluation: _Evaluation, point: Tensor) -> Tensor:
-    """Evaluate a user's module and loss; say what they were given if that fails."""
+def _refuse_no_number(value: Any) -> None:
+    if not isinstance(value, Tensor) or value.shape != ():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"loss: returned shape {shape}, must return one number; with reduction='none', take "
+            "'mean' or 'sum'"
+        )
+
+
+def _evaluated(evaluation: _Evaluation, compute: Callable[[], Any]) -> Any:
+    """Evaluate a user's module or loss; say what they were given if that fails."""
     try:
         with warnings.catch_warnings():
             # PyTorch only warns where a loss broadcasts (N, 1) against (N,) to (N, N).
             warnings.filterwarnings("error", message="Using a target size")
-            return evaluation(point)
+            return compute()
     except Exception as error:  # a user's module may raise anything
         raise ValueError(
             f"module, loss: evaluating them failed: {type(error).__name__}: {error}; they were "

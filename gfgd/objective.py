@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader, Dataset
+
     from gfgd.modules import ModuleObjective
 
 Term = Callable[[Tensor], Tensor]
@@ -158,7 +160,7 @@ class Objective:
         cls,
         module: torch.nn.Module,
         loss: Callable[..., Tensor],
-        inputs: Inputs,
+        inputs: Inputs | Dataset | DataLoader,
         targets: object = None,
         *,
         checked: bool = True,
@@ -185,7 +187,8 @@ class Objective:
             ``torch.nn.functional``.
         inputs
             All samples in one batch, on the module's device and in dtypes that it takes: a tensor,
-            a tuple of arguments, or a dict of keyword arguments.
+            a tuple of arguments, or a dict of keyword arguments. Or a ``Dataset`` or ``DataLoader``
+            of pairs (inputs, targets), for more data than one batch can hold: see the notes.
         targets
             What `loss` takes besides the output. None: it is called with the output alone.
         checked
@@ -201,7 +204,7 @@ class Objective:
             targets against outputs of another shape, or do not depend on θ; if they draw random
             numbers (dropout in training mode) or keep a state between evaluations, because
             then f is no function of θ. And, here and in every later call that needs them, if its
-            derivatives are wrong.
+            derivatives are wrong. For data in batches see the notes, too.
 
         Notes
         -----
@@ -217,6 +220,19 @@ class Objective:
         the module cannot compute in float64 nothing can be told, and a warning says so.
 
         Attention runs on PyTorch's plain kernel, because its fused ones have no second derivative.
+
+        *Data in batches.* f is the loss of all samples together, whatever the batches' sizes:
+        Σ_b (N_b/N) loss_b for a loss that is a mean over samples, Σ_b loss_b for a sum, where batch
+        b has N_b of the N samples. Which one it is, is told by evaluating it on parts of batches.
+        Values and derivatives go through the data once, and take the memory of one batch. A data
+        set is read in batches of ``gfgd.batches.BATCH_SIZE``, a loader as it is. A batch is a pair
+        (inputs, targets), or inputs alone where that is no tuple or list; numbers with a fraction
+        are converted to the parameters' dtype and moved to their device. Refused are loaders whose
+        second pass differs from the first (they shuffle, augment at random, or can be read once),
+        or yield nothing; batches of different dtypes; parameters of several dtypes; losses that are
+        neither a mean nor a sum over samples (class weights, ignored labels); and modules whose
+        output for a sample depends on the others of its batch (batch normalisation in training
+        mode). Derivatives are compared with differences on the first batch.
         """
         from gfgd.modules import ModuleObjective  # which is an Objective itself
 
