@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from gfgd import networks
+from gfgd import gradient_flow, networks
 from gfgd.derivative_checks import check_derivatives
 from gfgd.large_steps.central import central_flow
 from gfgd.large_steps.modified import barrett_dherin_flow, modified_objective, next_order_flow
@@ -272,12 +272,14 @@ def test_third_derivatives_of_layer_norm_are_refused_where_they_are_used():
         lambda objective: objective.third_derivative(start, vector, vector),
         lambda objective: central_flow(objective, start, step_size=0.1, iterations=2),
         lambda objective: next_order_flow(objective, start, times, step_size=0.1),
+        lambda objective: modified_objective(objective, 0.1).hessian_vector_product(start, vector),
     ):
         with pytest.raises(ValueError, match=refusal):
             use(layer)
         use(by_hand)
         use(_normalised(torch.nn.LayerNorm(6), checked=False))
     assert barrett_dherin_flow(layer, start, times, step_size=0.1).completed
+    assert gradient_flow(modified_objective(layer, 0.1), start, times).completed
 
 
 def test_second_derivatives_that_are_wrong_are_refused_where_they_are_used():

@@ -494,6 +494,13 @@ def modified_objective(objective: Objective, step_size: float) -> Objective:
     step_size
         η ≥ 0.
 
+    Raises
+    ------
+    ValueError
+        If η < 0, or f is an objective of a module whose derivatives are wrong: here those of order
+        2, and when its Hessian is first used those of order 3. (Those of order 4 are not looked
+        at.)
+
     Examples
     --------
     >>> bowl = Objective(lambda point: 0.5 * point.square().sum(-1), dimension=2)
@@ -501,17 +508,7 @@ def modified_objective(objective: Objective, step_size: float) -> Objective:
     tensor([3.3000, 4.4000])
     """
     checks.non_negative(step_size=step_size)
-    objective.require_derivatives(2)  # what is taken from `terms` below is not checked
-
-    def term(point: Tensor) -> Tensor:
-        with torch.enable_grad():  # the value needs ∇f even where nobody differentiates it
-            tracked = point if point.requires_grad else point.detach().requires_grad_()
-            value = torch.stack([part(tracked) for part in objective.terms]).sum(0)
-            gradient = derivative(value, tracked)
-            total = value + step_size / 4 * gradient.square().sum(-1)
-        return total if point.requires_grad else total.detach()
-
-    return Objective(term, dimension=objective.dimension)
+    return _Regularised(objective, step_size)
 
 
 # How far a curve is from GD
@@ -687,3 +684,25 @@ class _Minibatches(Objective):
 
     def _share(self, term: Term) -> Term:
         return lambda point: term(point) / len(self.parts)
+
+
+class _Regularised(Objective):
+    """f + (η/4)‖∇f‖², whose derivatives of order n contain those of f of order n + 1."""
+
+    def __init__(self, objective: Objective, step_size: float) -> None:
+        self.unregularised = objective
+        self.require_derivatives(1)
+
+        def term(point: Tensor) -> Tensor:
+            with torch.enable_grad():  # the value needs ∇f even where nobody differentiates it
+                tracked = point if point.requires_grad else point.detach().requires_grad_()
+                value = torch.stack([part(tracked) for part in objective.terms]).sum(0)
+                gradient = derivative(value, tracked)
+                total = value + step_size / 4 * gradient.square().sum(-1)
+            return total if point.requires_grad else total.detach()
+
+        super().__init__(term, dimension=objective.dimension)
+
+    def require_derivatives(self, order: int) -> None:
+        """Raise ``ValueError`` if those of f of the next order are wrong, up to the third."""
+        self.unregularised.require_derivatives(min(order + 1, 3))
