@@ -13,6 +13,7 @@ from gfgd.book.execute import Executed
 from gfgd.book.single_page import single_page
 
 from .conftest import CLAIM, write_notebook
+from .watching import PATIENCE, watch
 
 PROSE = r"""\
 # A title, with η
@@ -127,3 +128,30 @@ def done(book):
 
     write_notebook(book / "chapters" / "01_tiny.ipynb", CLAIM)
     return execute
+
+
+@pytest.mark.book
+@pytest.mark.slow
+def test_the_largest_chapters_of_the_book_fit_in_two_megabytes(html):
+    runs = sorted((html.parent / "executed").glob("*/*.ipynb"))
+    assert runs
+    for path in sorted(runs, key=lambda path: path.stat().st_size)[-2:]:
+        page = single_page(nbformat.read(path, as_version=4))
+        assert len(page.encode()) < 2e6, path
+
+
+@pytest.mark.browser
+def test_its_formulas_are_set_without_a_network(notebook, browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(single_page(notebook), encoding="utf-8")
+    assert page.stat().st_size < 1.1e6, "MathJax is packed"
+    wrong = []
+    tab = browser.new_page()
+    tab.context.set_offline(True)
+    watch(tab, wrong)
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("mjx-container[display] svg", timeout=PATIENCE)
+    assert tab.evaluate("document.querySelectorAll('mjx-container').length") >= 3
+    assert not tab.evaluate("document.querySelectorAll('mjx-merror').length")
+    assert not wrong
+    tab.close()
