@@ -297,7 +297,7 @@ def kinked_operations(objective: Objective, point: Tensor) -> tuple[str, ...]:
     for term in objective.terms:  # one graph at a time: together they may not fit into memory
         with torch.enable_grad():
             found |= _kinked(term(point).grad_fn)
-    return tuple(sorted(found))
+    return tuple(sorted(objective.everywhere(found)))
 
 
 def _kinked(root: Node | None) -> set[str]:

@@ -6,7 +6,7 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,7 @@ Inputs = Tensor | tuple[object, ...] | Mapping[str, object]
 class TermSum:
     """Σ_b over the terms of an objective: the one place where a loss is summed over its data.
 
-    Where the data lie in several processes, a subclass adds up theirs.
+    Where the data lie in several processes, :mod:`gfgd.sharding` adds up theirs.
 
     Attributes
     ----------
@@ -249,6 +249,10 @@ class Objective:
         Every method that returns derivatives calls it. Only objectives of modules look, the first
         time that an order is used.
         """
+
+    def everywhere(self, names: Collection[str]) -> set[str]:
+        """Return what was found in f by those names, in all processes that hold a part of it."""
+        return set(names)
 
     def _check(self, point: Point) -> Tensor:
         point = as_point(point, any_precision=True)
