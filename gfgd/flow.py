@@ -41,8 +41,8 @@ class Solution:
     `times` (T,), `states` (T, ..., d), `counts` (``evaluations``, ``accepted_steps``,
     ``rejected_steps``, and ``estimate_evaluations`` for the second integration that gave
     the estimate), `status` (``"completed"``, or why it stopped early), `error` (T, ...), the
-    estimated Euclidean error, or None, and `error_doubt`, what speaks against the estimate, or
-    None.
+    estimated Euclidean error, or None, `error_doubt`, what speaks against the estimate, or None,
+    and `spent`, whether it stopped because the allowed evaluations were used.
     """
 
     times: Tensor
@@ -51,6 +51,7 @@ class Solution:
     status: str = COMPLETED
     error: Tensor | None = None
     error_doubt: str | None = None
+    spent: bool = False
 
 
 def gradient_flow(
@@ -204,8 +205,9 @@ def integrate(
     Returns
     -------
     Solution
-        Stopped early, with the times that were reached, where the state becomes non-finite,
-        the step underflows or the evaluations run out.
+        Stopped early, with the times that were reached and a status that says at which t, why, and
+        what would help, where the state becomes non-finite, no step is short enough for rtol and
+        atol (the solution runs off, or its field jumps), or the evaluations run out.
 
     Raises
     ------
@@ -229,7 +231,7 @@ def integrate(
     reached, states, status = run.solve(start, times, accuracy)
     counts = run.counts()
     if not estimate_error:
-        return Solution(reached, states, counts, status)
+        return Solution(reached, states, counts, status, spent=run.spent)
     second = _Run(field, method, max_evaluations, progress)
     _, rough, second_status = second.solve(start, reached, looser)
     counts["estimate_evaluations"] = second.evaluations
@@ -241,7 +243,8 @@ def integrate(
         doubt = f"the looser integration {second_status}"
     elif len(reached) < min(2, len(times)):
         doubt = "it stopped before the first requested time: there is nothing to compare"
-    return Solution(reached, states, counts, status, apart.cummax(dim=0).values, doubt)
+    error = apart.cummax(dim=0).values
+    return Solution(reached, states, counts, status, error, doubt, run.spent)
 
 
 def _doubt(run: _Run, looser: _Run, reached: int) -> str | None:
@@ -291,6 +294,10 @@ class FlowStopError(Exception):
     """Raised inside an integration that cannot or may not go on; the message says why."""
 
 
+class _AllSpentError(FlowStopError):
+    """The evaluations that were allowed have been used."""
+
+
 @dataclass(frozen=True)
 class _Steps:
     """How many steps an integration had accepted at some time, and where it had met a jump."""
@@ -313,12 +320,16 @@ class _Run:
         self.jumps = 0  # steps that were rejected three times in a row or more
         self._rejection: tuple[float, float, int] | None = None  # time, step, how many in a row
         self.time = -math.inf  # end of the last accepted step
+        self.spent = False
         self.at_last_state = _Steps()
 
     def __call__(self, time: Tensor, state: Tensor, *, perturb: object = None) -> Tensor:
         """Evaluate the field; `perturb` is the side of a jump in time, which none has here."""
         if self.limit is not None and self.evaluations >= self.limit:
-            raise FlowStopError(f"{self.limit} evaluations were used")
+            raise _AllSpentError(
+                f"the allowed {self.limit} evaluations were used; allow more (max_evaluations, or "
+                "max_gradients for gradient flow), or loosen rtol and atol"
+            )
         self.evaluations += 1
         # A field may have followed autograd to get there; the states must not keep its graph.
         velocity = self.field(float(time), state).detach()
@@ -329,7 +340,20 @@ class _Run:
     # torchdiffeq calls these three by their names.
 
     def callback_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
-        """Do nothing before a step is tried."""
+        """Stop before a step that torchdiffeq would refuse, and say what that means."""
+        if not state.isfinite().all():
+            raise FlowStopError("the state is not finite from there on; ask for earlier times only")
+        if not step > 0:  # torchdiffeq's answer to an error estimate that is not finite
+            raise FlowStopError(
+                "the field is not finite near the state that was reached; ask for earlier times "
+                "only, or tighten rtol and atol, so that trial steps do not lead so far"
+            )
+        if not time + step > time:
+            raise FlowStopError(
+                f"to keep to rtol and atol the next step would be {float(step):.1g}, too short to "
+                "change t in floating point: the solution runs off to infinity there, or its field "
+                "jumps; ask for earlier times only, or loosen rtol and atol"
+            )
 
     def callback_accept_step(self, time: Tensor, state: Tensor, step: Tensor) -> None:
         """Count an accepted step."""
@@ -369,7 +393,14 @@ class _Run:
         finite = states.flatten(1).isfinite().all(dim=1)
         if not finite.all():
             last = int(finite.to(torch.int8).argmin())
-            states, status = states[:last], _stopped(times[last - 1], "non-finite state")
+            states, status = (
+                states[:last],
+                _stopped(
+                    times[last - 1],
+                    "the state is not finite at the next time; take a shorter step, or ask for "
+                    "earlier times only",
+                ),
+            )
         return times[: len(states)], states, status
 
     def _adaptive(
@@ -389,7 +420,8 @@ class _Run:
                 states[place] = solver._advance(times[place])
                 self.at_last_state = _Steps(self.accepted, self.jumps)
                 reached += 1
-        except (FlowStopError, AssertionError) as cause:  # it asserts finiteness and step > 0
+        except FlowStopError as cause:
+            self.spent = isinstance(cause, _AllSpentError)
             status = _stopped(max(self.time, float(times[0])), str(cause))
             return states[:reached], status
         return states, COMPLETED
@@ -404,7 +436,7 @@ class _Run:
 
 
 def _stopped(time: float | Tensor, cause: str) -> str:
-    return f"stopped at t = {float(time):g}: {cause[:120]}"
+    return f"stopped at t = {float(time):g}: {cause}"
 
 
 def _hardest_member(scaled: Tensor) -> Tensor:

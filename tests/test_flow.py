@@ -199,7 +199,30 @@ def test_a_state_that_explodes_stops_the_run_and_keeps_what_was_reached():
     found = integrate(lambda _, y: y**2, start, torch.tensor([0.0, 0.5, 1.5, 2.0]))
     assert found.times.tolist() == [0.0, 0.5]
     assert found.states[-1].item() == pytest.approx(2.0, rel=1e-6)
-    assert found.status.startswith("stopped at t = ")
+    assert found.status.startswith("stopped at t = 1: ")
+    assert "runs off to infinity" in found.status and "earlier times" in found.status
+    assert "dt" not in found.status and not found.spent
+
+
+@pytest.mark.parametrize("method", ADAPTIVE_METHODS)
+def test_a_field_that_ends_is_not_called_a_short_step(method):
+    # y' = −1/(2√y) from y = 1 has y^(3/2) = 1 − 3t/4: the field is not a number past t = 4/3.
+    start = torch.ones(1, dtype=torch.float64)
+    found = integrate(
+        lambda _, y: -0.5 / y.sqrt(), start, [0.0, 0.5, 2.0], method=method, rtol=1e-4, atol=1e-6
+    )
+    assert found.times.tolist() == [0.0, 0.5]
+    assert found.states[-1].item() == pytest.approx(0.625 ** (2 / 3), rel=1e-3)
+    # A step that leads past the end is not tried a second time, so long steps stop early.
+    assert 0.5 <= float(found.status.split()[4].rstrip(":")) <= 4 / 3 + 1e-3
+    assert "the field is not finite" in found.status and "earlier times" in found.status
+
+
+def test_a_state_that_overflows_says_so():
+    start = torch.ones(1, dtype=torch.float64)
+    far = integrate(lambda _, y: y**3, start, [0.0, 0.5, 4.0], method="rk4", step_size=0.5)
+    assert far.status.startswith("stopped at t = 0.5: the state is not finite")
+    assert "shorter step" in far.status
 
 
 def test_max_gradients_stops_the_run():
@@ -207,7 +230,7 @@ def test_max_gradients_stops_the_run():
     flow = gradient_flow(
         objective, objective.initial(0), torch.linspace(0, 50, 11), max_gradients=60
     )
-    assert "60 evaluations were used" in flow.status
+    assert "60 evaluations were used; allow more" in flow.status
     assert 1 <= len(flow.times) < 11 and len(flow.points) == len(flow.times)
 
 

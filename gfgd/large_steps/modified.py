@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.flow import FlowStopError, integrate
+from gfgd.flow import FlowStopError, Solution, integrate
 from gfgd.objective import Objective, Term, derivative
 from gfgd.trajectory import COMPLETED, Trajectory
 
@@ -634,21 +634,18 @@ def _follow(
         points=solution.states,
         losses=torch.stack([objective.value(place) for place in places]),
         counts=counts,
-        status=_with_remedy(solution.status, flow, step_size),
+        status=_with_remedy(solution, flow, step_size),
         error=solution.error,
         error_doubt=solution.error_doubt,
     )
 
 
-def _with_remedy(status: str, flow: ModifiedFlow, step_size: float) -> str:
+def _with_remedy(solution: Solution, flow: ModifiedFlow, step_size: float) -> str:
     """Add to the place and the cause of a stop which flow it was, and what to try."""
-    if status == COMPLETED:
-        return status
-    if "evaluations were used" in status:
-        remedy = "allow more with max_evaluations, or loosen rtol and atol"
-    else:
-        remedy = "try a smaller step size, or stop at an earlier time: the flow may run off"
-    return f"{status}; {remedy} ({flow.formula}, η = {step_size:g})"
+    if solution.status == COMPLETED:
+        return COMPLETED
+    remedy = "" if solution.spent else "; a smaller step size may help, too"
+    return f"{solution.status}{remedy} ({flow.formula}, η = {step_size:g})"
 
 
 def _initial_velocity(

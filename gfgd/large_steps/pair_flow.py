@@ -201,7 +201,7 @@ def pair_flow(
     -------
     PairFlow
         Stopped early, with a status that names the time and a remedy, where a state is not finite,
-        where the integrator would lose stability (below), or where v underflows.
+        where the integrator would lose stability (below), or where v has decayed to nothing.
 
     Raises
     ------
@@ -228,9 +228,8 @@ def pair_flow(
     noise = _noise_size(rounding, start)
     half = _checked_half(half, start, noise)
     scheme = METHODS[method]
-    reach = scheme.limit * substeps
-    if _rate(EDGE, order) >= reach:
-        fewest = math.floor(_rate(EDGE, order) / scheme.limit) + 1
+    fewest = _fewest_substeps(EDGE, order, scheme)
+    if substeps < fewest:
         raise ValueError(
             f"substeps = {substeps}: at ηλ = 2 {method} is then at its own edge of stability and "
             f"would hold the sharpness by itself; take at least {fewest}"
@@ -242,7 +241,7 @@ def pair_flow(
     status = COMPLETED
     for k in progress(range(iterations + 1)):
         slope = run.slope(state)
-        stop = _stop(slope, state, order, reach, noise)
+        stop = _stop(slope, state, run, noise)
         if stop:
             status = f"stopped at t = {k * step_size:g}: {stop}"
             break
@@ -350,6 +349,11 @@ def _rate(product: float, order: int) -> float:
     return product + (product**2 / 2 if order == 2 else 0.0)
 
 
+def _fewest_substeps(product: float, order: int, scheme: RungeKutta) -> int:
+    """Return the least number of steps for each of GD at which the method is stable at x = ηλ."""
+    return math.floor(_rate(product, order) / scheme.limit) + 1
+
+
 def _noise_size(rounding: float | None, start: Tensor) -> float:
     if rounding is None:
         return torch.finfo(start.dtype).eps / 2
@@ -373,21 +377,22 @@ def _checked_half(half: Tensor | None, start: Tensor, noise: float) -> Tensor:
     return half.to(start)
 
 
-def _stop(slope: _Slope, state: _State, order: int, reach: float, noise: float) -> str | None:
+def _stop(slope: _Slope, state: _State, run: _Integration, noise: float) -> str | None:
     """Return why the flow must stop, with a remedy, or None."""
     if not all(part.isfinite().all() for part in (*slope, *state)):
         return "the state or its velocity is not finite; raise substeps, or try a smaller step_size"
     if noise == 0 and state.half.norm(dim=-1).min() < UNDERFLOW:
         return (
-            "the oscillation has decayed to nothing (it underflows), and without rounding it never "
-            "comes back; give rounding > 0"
+            "the oscillation has decayed to nothing (its length is below "
+            f"{UNDERFLOW:g}), and without rounding it never comes back; give rounding > 0"
         )
     product = float(slope.product.max())
-    if product > 0 and _rate(product, order) >= reach:
+    fewest = _fewest_substeps(product, run.order, run.scheme)
+    if product > 0 and fewest > round(1 / run.length):
         return (
             f"ηλ = {product:.3g} there, where the integrator is at its own edge of stability and "
-            f"would hold the sharpness by itself; raise substeps above {_rate(product, order):.3g} "
-            "over the limit of the method, or take a smaller step_size if GD diverges too"
+            f"would hold the sharpness by itself; take at least {fewest} substeps, or a smaller "
+            "step_size if GD diverges too"
         )
     return None
 

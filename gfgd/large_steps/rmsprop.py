@@ -202,7 +202,10 @@ class _Stepper:
         self.counts["hessian_vector_products"] += int(found.products)
         self.warm = found.largest_vectors
         if self.warm is None or not found.certified:
-            return "the top eigenpairs did not converge"
+            return (
+                f"the top eigenpairs did not converge in {int(found.products)} products; raise "
+                "substeps, so that they are followed in shorter steps"
+            )
         edge, sharpness = 2 * math.sqrt(nu) / self.step_size, float(found.largest[0])
         if wanted == 2 and found.largest[1] > (1 - self.within) * edge:
             return (

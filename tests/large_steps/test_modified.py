@@ -430,7 +430,7 @@ def test_a_flow_that_runs_off_says_when_and_what_to_try():
     assert not found.completed
     assert found.points.isfinite().all()
     assert found.times.tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
-    assert "stopped at t = 0.49" in found.status
+    assert "stopped at t = 0.49" in found.status and "runs off to infinity" in found.status
     assert "smaller step size" in found.status
 
 
