@@ -67,6 +67,12 @@ class Trajectory:
         """Whether the run reached its last time with finite values."""
         return self.status == COMPLETED
 
+    def require_completed(self, what: str) -> Trajectory:
+        """Return this trajectory, or raise ``RuntimeError``: `what` did not complete, and why."""
+        if not self.completed:
+            raise RuntimeError(f"{what}: {self.status}")
+        return self
+
     @property
     def dimension(self) -> int:
         """d, the number of parameters."""

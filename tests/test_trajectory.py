@@ -26,6 +26,13 @@ def test_distance_is_taken_in_float64():
     assert single.distance_to(double).item() == pytest.approx(1e-12, rel=1e-3)
 
 
+def test_what_did_not_complete_says_why():
+    whole = line()
+    assert whole.require_completed("the flow") is whole
+    with pytest.raises(RuntimeError, match="depth 3: diverged at 7"):
+        line(status="diverged at 7").require_completed("depth 3")
+
+
 def test_times_that_differ_by_rounding_are_the_same():
     assert line((0.0, 0.3)).distance_to(line((0.0, 3 * 0.1))).abs().max() < 1e-15
 

@@ -17,8 +17,8 @@ from gfgd.book.errors import CommandError, UsageError
 from gfgd.book.machine import cores
 from gfgd.files import OutputError
 from gfgd.paper import partings
-from gfgd.paper.archive import ArchiveError
-from gfgd.paper.long_runs import ARCHITECTURES, DTYPES, FLOWS, RATIOS, Plan, make_archive
+from gfgd.paper.archive import RATIOS, ArchiveError
+from gfgd.paper.long_runs import ARCHITECTURES, DTYPES, FLOWS, Plan, make_archive
 from gfgd.paper.starts import PAPER
 from gfgd.problems.datasets import DatasetError, fetch_mnist
 

@@ -28,6 +28,10 @@ FLOW = "GF"
 LOOSER_FLOW = "GF, looser"
 
 
+#: r of the paper's runs at η₀/r, in the order in which its figures draw them.
+RATIOS = (1, 2, 5, 10, 20)
+
+
 class ArchiveError(Exception):
     """No archived results, and what to do about it."""
 
@@ -99,6 +103,21 @@ class Archived:
         """Return the distance between two runs at each time, shape ``(T,)``."""
         distances = self.distances if biases else self.weight_distances
         return distances[self.index(run), self.index(other)]
+
+    def step_effect(
+        self, ratio: int, *, other: int = 1, dtype: str = "float64", biases: bool = True
+    ) -> Tensor | None:
+        """Return the distance between GD at η₀/ratio and at η₀/other, shape ``(T,)``.
+
+        None where one of the two runs is not in the archive.
+        """
+        names = descent_name(ratio, dtype), descent_name(other, dtype)
+        return self.distance(*names, biases=biases) if set(names) <= set(self.runs) else None
+
+    def step_effects(self, *, dtype: str = "float64", biases: bool = True) -> dict[int, Tensor]:
+        """Return `step_effect` for each r among the published ones whose run is there."""
+        effects = {r: self.step_effect(r, dtype=dtype, biases=biases) for r in RATIOS if r > 1}
+        return {r: effect for r, effect in effects.items() if effect is not None}
 
     def loss(self, run: str) -> Tensor:
         """Return a run's training loss at each time, shape ``(T,)``."""

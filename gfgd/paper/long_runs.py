@@ -32,6 +32,7 @@ from gfgd.flow import LOOSENING, gradient_flow
 from gfgd.paper import starts
 from gfgd.paper.archive import (
     FLOW,
+    RATIOS,
     Archived,
     ArchiveError,
     descent_name,
@@ -45,8 +46,6 @@ from gfgd.problems import datasets
 from gfgd.spectrum import Spectrum, spectrum_along
 from gfgd.trajectory import Trajectory
 
-#: The step sizes η₀/ratio of the paper.
-RATIOS = (1, 2, 5, 10, 20)
 DTYPES = ("float64", "float32")
 #: The flow is integrated at its tolerances times each of these.
 FLOWS = (1.0, LOOSENING)

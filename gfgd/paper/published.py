@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gfgd.files import replacing
-from gfgd.paper.archive import FOLDER, ArchiveError
+from gfgd.paper.archive import FOLDER, RATIOS, ArchiveError
 
 FILE = "published.json"
 SOURCE = (
@@ -36,8 +36,6 @@ FIGURES = {
     "convolutional_adapted": "Graph_conv_subsample.pdf",
     "convolutional_off_the_shelf": "Graph_conv_max_pool.pdf",
 }
-#: r of the runs at η₀/r, in the order in which the figures draw them.
-RATIOS = (1, 2, 5, 10, 20)
 _DECIMALS = 9
 
 

@@ -236,6 +236,11 @@ def fitting(start: str, objective: Network, network: str) -> str:
     return start
 
 
+def initial_or_seed(objective: Network, network: str, start: str) -> Tensor:
+    """Return `initial`, from ``"1"`` where the paper has no such network (see `fitting`)."""
+    return initial(objective, network, fitting(start, objective, network))
+
+
 def check(*, start: str) -> None:
     """Raise ``ValueError`` unless `start` is ``"paper"`` or a seed."""
     if start != PAPER:

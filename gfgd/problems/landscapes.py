@@ -85,6 +85,10 @@ class Landscape:
             return STRONGLY_CONVEX
         return CONVEX if self.convexity_bound == 0 else NON_CONVEX
 
+    def contains(self, *paths: Trajectory) -> bool:
+        """Whether the paths stay in the ball in which λ and β hold."""
+        return all(bool((path.points.norm(dim=-1) <= self.radius).all()) for path in paths)
+
     @property
     def stable_step_size(self) -> float:
         """2/β: below it no step of gradient descent increases f, while it stays in the ball."""
@@ -461,3 +465,16 @@ def landscape(name: str) -> Landscape:
     """
     checks.one_of(LANDSCAPES, landscape=name)
     return LANDSCAPES[name]
+
+
+def check_start(known: Landscape, *, start: Sequence[float]) -> None:
+    """Raise ``ValueError`` unless `start` lies where the landscape is drawn, and moves from there.
+
+    It must have d numbers, each in its interval of `domain`, and ∇f ≠ 0 there.
+    """
+    if len(start) != known.dimension:
+        raise ValueError(f"start = {start}: give {known.dimension} numbers")
+    for i, (low, high) in enumerate(known.domain):
+        checks.between(low, high, **{f"start[{i}]": start[i]})
+    if not known.objective.gradient(torch.tensor(start, dtype=torch.float64)).any():
+        raise ValueError(f"start = {start}: ∇f = 0 there, and nothing moves; start elsewhere")

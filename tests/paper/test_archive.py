@@ -123,3 +123,15 @@ def test_names():
     assert archive.flow_name(1) == FLOW
     assert archive.flow_name(10) == archive.LOOSER_FLOW
     assert archive.flow_name(0.7) == "GF, tolerances × 0.7"
+
+
+def test_the_effect_of_a_step_size_where_both_runs_are_there():
+    toy = results()
+    assert toy.step_effect(20, dtype="float32") is None  # there is no float32 run at η₀
+    runs = (FLOW, descent_name(1), descent_name(20))
+    double = replace(toy, runs=runs)
+    torch.testing.assert_close(double.step_effect(20), toy.distances[1, 2])
+    torch.testing.assert_close(double.step_effect(20, biases=False), toy.weight_distances[1, 2])
+    effects = double.step_effects()
+    assert list(effects) == [20]
+    torch.testing.assert_close(effects[20], toy.distances[1, 2])

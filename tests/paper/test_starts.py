@@ -98,6 +98,8 @@ def test_unusable_starts_are_told():
         starts.initial(small, "fully_connected_relu", "paper")
     assert starts.fitting("paper", small, "fully_connected_relu") == "1"
     assert starts.fitting("7", small, "fully_connected_relu") == "7"
+    begin = starts.initial_or_seed(small, "fully_connected_relu", "paper")
+    assert torch.equal(begin, small.initial(1))
     starts.check(start="paper")
     for start in ("papers", "-1", "1.5"):
         with pytest.raises(ValueError, match="give 'paper' or a seed"):

@@ -256,3 +256,29 @@ def test_mistakes_are_named():
         landscapes.logistic([0.0, 0.0])
     with pytest.raises(ValueError, match="domain has 1"):
         landscapes.Landscape("flat", "", landscape("bowl").objective, 0.0, 1.0, ((0.0, 1.0),))
+
+
+def test_a_path_that_leaves_the_ball_is_told():
+    known = landscapes.landscape("quartic")
+    inside, outside = (
+        gradient_descent(known.objective, [x, 0.0], step_size=1e-3, iterations=3)
+        for x in (0.9 * known.radius, 1.1 * known.radius)
+    )
+    assert known.contains(inside)
+    assert not known.contains(inside, outside)
+    assert landscapes.landscape("bowl").contains(outside)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ([1.0], "give 2 numbers"),
+        ([1.0, 99.0], r"start\[1\] = 99.0"),
+        ([0.0, 0.0], "∇f = 0"),
+    ],
+)
+def test_a_start_from_which_nothing_can_be_shown(start, message):
+    known = landscapes.landscape("bowl")
+    landscapes.check_start(known, start=[1.0, 1.0])
+    with pytest.raises(ValueError, match=message):
+        landscapes.check_start(known, start=start)
