@@ -118,13 +118,17 @@ def test_a_notebook_without_a_checkout_and_an_output_names_the_option(
 
 
 def start(*arguments, at, **environment):
-    """Start the command in a process of its own."""
+    """Start the command in a process of its own, which Ctrl-C ends.
+
+    A test run in a script's background ignores that signal, and so would all that it starts.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "gfgd.book.cli", *arguments],
         cwd=at,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
