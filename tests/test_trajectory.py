@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from gfgd.bounds.leading_order import leading_order_error
+from gfgd.large_steps.central import central_flow
+from gfgd.large_steps.modified import (
+    barrett_dherin_flow,
+    next_order_flow,
+    principal_flow,
+    second_order_flow,
+    stochastic_flow,
+)
+from gfgd.large_steps.momentum import momentum_descent, momentum_flow, momentum_flow_start
+from gfgd.large_steps.pair_flow import pair_flow
+from gfgd.large_steps.rmsprop import rmsprop, rmsprop_central_flow
+from gfgd.large_steps.rod_flow import rod_flow
 from gfgd.trajectory import Trajectory
+from tests.small_problems import quadratic
 
 
 def line(times=(0.0, 0.1, 0.2), dimension=2, **more) -> Trajectory:
@@ -116,3 +130,40 @@ def test_damaged_and_pickled_files_are_refused(tmp_path):
         Trajectory.load(path)
     with pytest.raises(FileNotFoundError):
         Trajectory.load(tmp_path / "none.npz")
+
+
+TIMES = torch.tensor([0.0, 0.1], dtype=torch.float64)
+STEPS = {"step_size": 0.1, "iterations": 2}
+RUNS = {
+    "leading order": lambda f, start: leading_order_error(f, start, TIMES).coefficient,
+    "Barrett-Dherin": lambda f, start: barrett_dherin_flow(f, start, TIMES, step_size=0.1).points,
+    "next order": lambda f, start: next_order_flow(f, start, TIMES, step_size=0.1).points,
+    "principal": lambda f, start: principal_flow(f, start, TIMES, step_size=0.1).path.points,
+    "slide": lambda f, start: second_order_flow(f, start, TIMES, step_size=0.1).points,
+    "stochastic": lambda f, start: stochastic_flow([f], start, TIMES, step_size=0.1).points,
+    "central": lambda f, start: central_flow(f, start, **STEPS).points,
+    "pair": lambda f, start: pair_flow(f, start, half=start, **STEPS).path.points,
+    "rod": lambda f, start: rod_flow(f, start, **STEPS).path.points,
+    "RMSProp": lambda f, start: rmsprop(f, start, decay=0.9, **STEPS).path.points,
+    "RMSProp, central": lambda f, start: rmsprop_central_flow(f, start, decay=0.9, **STEPS).points,
+    "momentum": lambda f, start: (
+        momentum_descent(f, start, previous=start, momentum=0.5, **STEPS).points
+    ),
+    "momentum, flow": lambda f, start: (
+        momentum_flow(f, start, TIMES, step_size=0.1, momentum=0.5).points
+    ),
+    "momentum, shifted": lambda f, start: momentum_flow_start(
+        f, start, step_size=0.1, momentum=0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_takes_lists_arrays_and_parameters_as_starts(name):
+    objective = quadratic(1.0, 2.0)
+    expected = RUNS[name](objective, torch.tensor([1.0, 0.5], dtype=torch.float64))
+    parameter = torch.tensor([1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    for start in ([1.0, 0.5], np.array([1.0, 0.5]), parameter):
+        found = RUNS[name](objective, start)
+        assert not found.requires_grad
+        torch.testing.assert_close(found, expected)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.flow import integrate
-from gfgd.objective import Objective
-from gfgd.trajectory import Trajectory
+from gfgd.objective import Objective, Point
+from gfgd.trajectory import Trajectory, starting_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class LeadingOrderError:
 
 def leading_order_error(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     method: str = "dopri5",
@@ -73,6 +73,7 @@ def leading_order_error(
     ValueError
         If an argument is out of range.
     """
+    start = starting_point(start)
 
     def field(_: float, state: Tensor) -> Tensor:
         point, coefficient = state.chunk(2, dim=-1)

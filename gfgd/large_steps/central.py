@@ -74,9 +74,9 @@ from gfgd.large_steps.complementarity import (
     solve_complementarity,
     to_coordinates,
 )
-from gfgd.objective import Objective
+from gfgd.objective import Objective, Point
 from gfgd.spectrum import NonFiniteHessianError, Spectrum, extreme_eigenvalues
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 
 class StopCause(Enum):
@@ -142,7 +142,7 @@ class CentralFlow(AlongPath):
 
 def central_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     iterations: int,
@@ -224,8 +224,8 @@ def central_flow(
             "at least 2 are needed; give an even number from 4 on"
         )
     objective.require_derivatives(3)  # now, not when the first eigenvalue becomes critical
-    objective._check(start)
-    if start.dim() != 1 or not start.isfinite().all():
+    start = objective._check(starting_point(start))
+    if start.dim() != 1:
         raise ValueError("start: give one finite point, shape (d,)")
 
     def run(parts: int) -> CentralFlow:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.flow import FlowStopError, Solution, integrate
-from gfgd.objective import Objective, Term, derivative
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.objective import Objective, Point, Term, derivative
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 #: Largest d for which `principal_flow` forms the Hessian, at d products an evaluation.
 LARGEST_DENSE = 1000
@@ -224,7 +224,7 @@ MODIFIED_FLOWS: Mapping[str, ModifiedFlow] = MappingProxyType(
 
 def barrett_dherin_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -271,7 +271,7 @@ def barrett_dherin_flow(
 
 def next_order_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -330,7 +330,7 @@ class PrincipalFlow:
 
 def principal_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -365,6 +365,7 @@ def principal_flow(
     Rosca et al. 2023, definition of the principal flow. The logarithm is continuous around the
     negative numbers, its imaginary part between −π/2 and 3π/2.
     """
+    start = starting_point(start)
     if start.dim() != 1:
         raise ValueError(f"start has shape {tuple(start.shape)}: give one θ, shape (d,)")
     if objective.dimension > LARGEST_DENSE:
@@ -380,7 +381,7 @@ def principal_flow(
 
 def second_order_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -423,6 +424,7 @@ def second_order_flow(
     The talk's equation; Kunin et al. 2021.
     """
     checks.positive(step_size=step_size)
+    start = starting_point(start)
     moving, cost = _initial_velocity(objective, start, step_size, velocity)
     run = _follow(
         MODIFIED_FLOWS["second_order"],
@@ -438,7 +440,7 @@ def second_order_flow(
 
 def stochastic_flow(
     objectives: Sequence[Objective],
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -607,7 +609,7 @@ def tracking_bound(
 def _follow(
     flow: ModifiedFlow,
     objective: Objective,
-    state: Tensor,
+    state: Point,
     times: Tensor,
     step_size: float,
     accuracy: Accuracy,

@@ -45,8 +45,8 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.large_steps.modified import Accuracy, ModifiedFlow, _follow
-from gfgd.objective import Objective
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.objective import Objective, Point, as_point
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ SCHEMES: Mapping[str, Momentum] = MappingProxyType(
 
 def momentum_descent(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     momentum: float,
     iterations: int,
     scheme: str = "heavy_ball",
-    previous: Tensor | None = None,
+    previous: Point | None = None,
     record_every: int = 1,
 ) -> Trajectory:
     """Run the heavy ball or Nesterov's method; iterate k stands at time kε, ε = η/(1 − β).
@@ -139,13 +139,15 @@ def momentum_descent(
     """
     known = _checked(step_size, momentum, scheme)
     checks.whole(1, iterations=iterations, record_every=record_every)
-    before = start if previous is None else previous
-    if before.shape != start.shape or not (start.isfinite().all() and before.isfinite().all()):
+    point = starting_point(start, any_precision=True).clone()
+    before = point
+    if previous is not None:
+        before = as_point(previous, "previous", any_precision=True).detach()
+    if before.shape != point.shape or not before.isfinite().all():
         raise ValueError(
             f"previous has shape {tuple(before.shape)}: give finite numbers of the shape of start, "
-            f"{tuple(start.shape)}, which must be finite too"
+            f"{tuple(point.shape)}"
         )
-    before, point = before.detach().clone(), start.detach().clone()
     kept: list[tuple[int, Tensor, Tensor]] = []
     status = COMPLETED
     for k in range(iterations + 1):
@@ -175,7 +177,7 @@ def momentum_descent(
 
 def momentum_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     times: Tensor,
     *,
     step_size: float,
@@ -225,7 +227,7 @@ def momentum_flow(
 
 
 def momentum_flow_start(
-    objective: Objective, start: Tensor, *, step_size: float, momentum: float
+    objective: Objective, start: Point, *, step_size: float, momentum: float
 ) -> Tensor:
     """Return x_0 + ε β/(1 − β) ∇f(x_0): where the flow starts if the method starts from rest.
 
@@ -234,6 +236,7 @@ def momentum_flow_start(
     O(ε²) once the transient β^k has died out; from x_0 itself only O(ε).
     """
     _checked(step_size, momentum, "heavy_ball")
+    start = starting_point(start)
     time = step_size / (1 - momentum)
     return start + time * momentum / (1 - momentum) * objective.gradient(start)
 

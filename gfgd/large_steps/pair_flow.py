@@ -52,8 +52,8 @@ from torch import Tensor
 from gfgd import checks
 from gfgd.derivative_checks import kinked_operations
 from gfgd.large_steps._along_path import AlongPath
-from gfgd.objective import Objective
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.objective import Objective, Point, as_point
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 #: ηλ at the edge of stability.
 EDGE = 2.0
@@ -146,14 +146,14 @@ def pair_map(
 
 def pair_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     iterations: int,
     record_every: int = 1,
     order: int = 2,
     resummed: bool = False,
-    half: Tensor | None = None,
+    half: Point | None = None,
     rounding: float | None = None,
     substeps: int = 4,
     method: str = "heun",
@@ -222,9 +222,7 @@ def pair_flow(
     checks.one_of(METHODS, method=method)
     if order not in (1, 2):
         raise ValueError(f"order = {order}: the pair flow is given to order 1 or 2")
-    objective._check(start)
-    if not start.isfinite().all():
-        raise ValueError("start: has non-finite entries")
+    start = objective._check(starting_point(start))
     noise = _noise_size(rounding, start)
     half = _checked_half(half, start, noise)
     scheme = METHODS[method]
@@ -361,9 +359,8 @@ def _noise_size(rounding: float | None, start: Tensor) -> float:
     return float(rounding)
 
 
-def _checked_half(half: Tensor | None, start: Tensor, noise: float) -> Tensor:
-    if half is None:
-        half = torch.zeros_like(start)
+def _checked_half(half: Point | None, start: Tensor, noise: float) -> Tensor:
+    half = torch.zeros_like(start) if half is None else as_point(half, "half").detach()
     if half.shape != start.shape or not half.isfinite().all():
         raise ValueError(
             f"half has shape {tuple(half.shape)}: give finite numbers of the shape of start, "

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.objective import Objective
+from gfgd.objective import Objective, Point
 from gfgd.spectrum import extreme_eigenvalues
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class AdaptiveRun:
 
 def rmsprop(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     decay: float,
@@ -107,7 +107,7 @@ def rmsprop(
 
 def rmsprop_central_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     decay: float,
@@ -245,7 +245,7 @@ class _Stepper:
 
 def _checked(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     step_size: float,
     decay: float,
     second_moment: float | None,
@@ -253,13 +253,13 @@ def _checked(
     checks.positive(step_size=step_size)
     if not 0 < decay < 1:
         raise ValueError(f"decay = {decay}: must be between 0 and 1")
-    objective._check(start)
-    if start.dim() != 1 or not start.isfinite().all():
+    start = objective._check(starting_point(start))
+    if start.dim() != 1:
         raise ValueError("start: give one finite point, shape (d,)")
     if second_moment is None:
         second_moment = float(objective.gradient(start).square().sum())
     checks.positive(second_moment=second_moment)
-    return start.detach().clone(), float(second_moment)
+    return start.clone(), float(second_moment)
 
 
 def _run(

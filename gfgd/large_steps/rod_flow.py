@@ -39,8 +39,8 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.large_steps._along_path import AlongPath
-from gfgd.objective import Objective
-from gfgd.trajectory import COMPLETED, Trajectory
+from gfgd.objective import Objective, Point
+from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
 #: −hr for which Euler's method with step h still does not enlarge y' = −ry.
 EULER_LIMIT = 2.0
@@ -82,7 +82,7 @@ class RodFlow(AlongPath):
 
 def rod_flow(
     objective: Objective,
-    start: Tensor,
+    start: Point,
     *,
     step_size: float,
     iterations: int,
@@ -124,9 +124,7 @@ def rod_flow(
     checks.positive(step_size=step_size)
     checks.whole(1, iterations=iterations, record_every=record_every, rank=rank)
     checks.whole(1, substeps=substeps)
-    objective._check(start)
-    if not start.isfinite().all():
-        raise ValueError("start: has non-finite entries")
+    start = objective._check(starting_point(start))
     reach = EULER_LIMIT * substeps
     if _rate(2.0) >= reach:
         raise ValueError(
