@@ -42,6 +42,7 @@ def main() -> None:
     objective = sharded(mine, samples=len(inputs))
 
     start = objective.start
+    # A long run goes on where it was with checkpoint=FOLDER, in which all processes can write.
     descent = gradient_descent(objective, start, step_size=0.05, iterations=200, record_every=20)
     flow = gradient_flow(objective, start, descent.times)
     spectrum = extreme_eigenvalues(objective, flow.points[-1])

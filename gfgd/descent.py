@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gfgd import checks
+from gfgd.checkpoint import Checkpoint, refuse_too_many
 from gfgd.objective import Objective
 from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
@@ -23,6 +26,7 @@ def gradient_descent(
     until_loss: float | None = None,
     update: Callable[[Tensor, Tensor], Tensor] = torch.sub,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     """Run θ_{k+1} = θ_k − η ∇f(θ_k) and record θ_k and f(θ_k), at the same iterate.
 
@@ -48,6 +52,12 @@ def gradient_descent(
         :mod:`gfgd.imperfections.rounding` has others.
     progress
         Wraps the range of iterations, as ``tqdm`` does.
+    checkpoint
+        A folder, made if need be. The recorded points lie there, not in memory, and every 30
+        seconds, and when an exception ends the run, its state is written. The same call goes on
+        from there, to the same bits as without the interruption; of a run that is finished it
+        returns the result. :func:`gfgd.checkpoint.trajectory_so_far` reads what there is. The
+        result lies on the CPU. Only for the plain `update`: others may have a state of their own.
 
     Returns
     -------
@@ -58,36 +68,142 @@ def gradient_descent(
     Raises
     ------
     ValueError
-        If η ≤ 0, a count is out of range, or `start` or f or ∇f there is not finite.
+        If η ≤ 0, a count is out of range, `start` or f or ∇f there is not finite, the recorded
+        points would not fit into memory, or `checkpoint` is another run's.
     """
     checks.positive(step_size=step_size)
     checks.whole(1, iterations=iterations, record_every=record_every)
     point = starting_point(start, any_precision=True).clone()
-    watch = _FiniteWatch(step_size)
-    kept: list[tuple[int, Tensor, Tensor]] = []
-    done = 0
-    for k in progress(range(iterations + 1)):
-        value, gradient = objective.value_and_gradient(point)
-        done = k + 1
-        if k == 0 and not gradient[value.isfinite()].isfinite().all():
-            raise ValueError("start: the gradient there is not finite")
-        hopeless = watch.sees_no_hope(k, value)
-        reached = until_loss is not None and bool((value <= until_loss).all())
-        if (k % record_every == 0 or k == iterations or reached) and not hopeless:
-            kept.append((k, point.clone(), value))
-        if hopeless or reached:
-            break
-        point = update(point, step_size * gradient)
-    if not kept:
+    # Iterate `iterations` is recorded whether or not record_every divides it; so is where a run
+    # that stops at a loss does so.
+    rows = -(-iterations // record_every) + 1
+    if checkpoint is None:
+        if until_loss is None:
+            refuse_too_many(
+                rows, point, f"record_every = {record_every}: make it {{fewer}} times larger"
+            )
+        folder = None
+    else:
+        if update is not torch.sub:
+            raise ValueError("checkpoint: is for the plain update; leave one of the two out")
+        run = {
+            "method": "gradient_descent",
+            "step_size": float(step_size),
+            "iterations": int(iterations),
+            "record_every": int(record_every),
+            "until_loss": None if until_loss is None else float(until_loss),
+        }
+        folder = Checkpoint(checkpoint, run, objective, point, rows)
+    descent = _Descent(step_size, point, folder)
+    if descent.finished:
+        return descent.trajectory()
+    try:
+        for k in progress(range(descent.iteration, iterations + 1)):
+            descent.save_now_and_then()
+            value, gradient = objective.value_and_gradient(descent.point)
+            if k == 0 and not gradient[value.isfinite()].isfinite().all():
+                raise ValueError("start: the gradient there is not finite")
+            descent.gradients = k + 1
+            hopeless = descent.watch.sees_no_hope(k, value)
+            reached = until_loss is not None and bool((value <= until_loss).all())
+            if (k % record_every == 0 or k == iterations or reached) and not hopeless:
+                descent.record(k, value)
+            if hopeless or reached:
+                break
+            if k < iterations:
+                descent.move_to(k + 1, update(descent.point, step_size * gradient))
+    except BaseException:  # also an interruption from the keyboard: what there is is kept
+        descent.save()
+        raise
+    if not descent.steps:
         raise ValueError("start: the loss there is not finite")
-    steps, points, losses = zip(*kept, strict=True)
-    return Trajectory(
-        times=torch.tensor(steps, dtype=torch.float64, device=point.device) * step_size,
-        points=torch.stack(points),
-        losses=torch.stack(losses),
-        counts={"gradients": done},
-        status=watch.status,
-    )
+    descent.save(finished=True)
+    return descent.trajectory()
+
+
+class _Descent:
+    """A run as far as it has got: in memory, or in the folder of a checkpoint."""
+
+    def __init__(self, step_size: float, start: Tensor, folder: Checkpoint | None) -> None:
+        self.step_size, self.folder = step_size, folder
+        self.device = start.device
+        self.watch = _FiniteWatch(step_size)
+        self.iteration, self.point = 0, start
+        self.gradients = 0
+        self.finished = False
+        self.steps: list[int] = []
+        self.losses: list[Tensor] = []
+        self.points: list[Tensor] = []
+        if folder is not None and folder.state:
+            self._take_up(folder.state)
+
+    def _take_up(self, state: dict[str, np.ndarray]) -> None:
+        self.iteration, self.gradients = int(state["iteration"]), int(state["gradients"])
+        self.point = torch.from_numpy(state["point"]).to(self.point)
+        self.finished = bool(state["finished"])
+        self.watch.status = str(state["status"])
+        self.steps = state["steps"].tolist()
+        self.losses = list(torch.from_numpy(state["losses"]).to(self.device))
+
+    def record(self, k: int, value: Tensor) -> None:
+        """Keep the point of now as iterate k."""
+        if self.folder is None:
+            self.points.append(self.point.clone())
+        else:
+            self.folder.points[len(self.steps)] = self.point
+        self.steps.append(k)
+        self.losses.append(value)
+
+    def move_to(self, iteration: int, point: Tensor) -> None:
+        """Go over to the next iterate."""
+        self.iteration, self.point = iteration, point
+
+    def save_now_and_then(self) -> None:
+        """Write the state if it is time to."""
+        if self.folder is not None and self.folder.due():
+            self.save()
+
+    def save(self, *, finished: bool = False) -> None:
+        """Write the state, of which iteration `iteration` is still to be done if not `finished`."""
+        if self.folder is None or self.finished:
+            return
+        # An interruption may have come between the recording of an iterate and the next one.
+        count = len(self.steps) if finished else sum(k < self.iteration for k in self.steps)
+        steps = torch.tensor(self.steps[:count], dtype=torch.int64)
+        losses = self.losses[:count]
+        self.folder.save(
+            iteration=self.iteration,
+            point=self.point,
+            gradients=self.gradients,
+            finished=finished,
+            status=self.watch.status,
+            recorded=count,
+            steps=steps,
+            times=steps.double() * self.step_size,
+            losses=torch.stack(losses)
+            if losses
+            else self.point.new_empty(0, *self.point.shape[:-1]),
+        )
+
+    def _stacked(self) -> Tensor:
+        """Return the points as one tensor, letting go of each, as both take twice the room."""
+        whole = self.point.new_empty(len(self.points), *self.point.shape)
+        for place in reversed(range(len(self.points))):
+            whole[place] = self.points.pop()
+        return whole
+
+    def trajectory(self) -> Trajectory:
+        """Return what was recorded."""
+        count = len(self.steps)
+        device = self.device if self.folder is None else torch.device("cpu")
+        times = torch.tensor(self.steps, dtype=torch.float64, device=device) * self.step_size
+        return Trajectory(
+            times=times,
+            points=self.folder.recorded(count) if self.folder else self._stacked(),
+            losses=torch.stack(self.losses).to(device),
+            counts={"gradients": self.gradients},
+            status=self.watch.status,
+        )
 
 
 class _FiniteWatch:

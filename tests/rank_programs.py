@@ -161,7 +161,13 @@ def endless(folder):
             yield k
 
     run = gradient_descent(
-        objective, objective.start, step_size=0.1, iterations=10**6, progress=shown
+        objective,
+        objective.start,
+        step_size=0.1,
+        iterations=10**6,
+        record_every=10,
+        progress=shown,
+        checkpoint=folder / "run",
     )
     print(run.status)
 

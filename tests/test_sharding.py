@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from gfgd import gradient_descent
+from gfgd.checkpoint import trajectory_so_far
 from gfgd.objective import Objective
 from gfgd.sharding import fingerprint, sharded
 from tests import rank_programs, ranks
@@ -85,6 +87,17 @@ def test_a_killed_rank_ends_the_others(tmp_path, victim):
         assert codes[rank] == 1
         last = ranks.printed(tmp_path, rank).strip().splitlines()[-1]
         assert f"ShardError: rank {rank} of 3 lost another: a process was killed" in last
+    # The others have left what there was, also if it was the first that died.
+    so_far = trajectory_so_far(tmp_path / "run")
+    assert len(so_far.times) >= 2 and "unfinished" in so_far.status
+    wanted = gradient_descent(
+        rank_programs.whole(),
+        so_far.points[0],
+        step_size=0.1,
+        iterations=10 * (len(so_far.times) - 1),
+        record_every=10,
+    )
+    torch.testing.assert_close(so_far.points, wanted.points, rtol=1e-12, atol=1e-12)
 
 
 def test_needs_torch_distributed():
