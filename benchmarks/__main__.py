@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.accuracy import accuracy
 from benchmarks.convolution import convolution
 from benchmarks.descent import descent
+from benchmarks.large_steps import large_steps
 from benchmarks.measure import Measured, Table, summary, text
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
@@ -63,7 +64,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         "parts",
         nargs="*",
         help="a: accuracy of the flow, b: descent, c: spectrum, d: convolution, e: scaling and "
-        "memory; all if none is named",
+        "memory, f: flows for large steps; all if none is named",
     )
     parser.add_argument("--rounds", type=int, default=9, help="how often timings are repeated")
     parser.add_argument(
@@ -85,6 +86,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "c": (spectrum,),
     "d": (convolution,),
     "e": (scaling, memory),
+    "f": (large_steps,),
 }
 
 

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import accuracy, convolution, descent, measure, memory, scaling, spectrum
+from benchmarks import (
+    accuracy,
+    convolution,
+    descent,
+    large_steps,
+    measure,
+    memory,
+    scaling,
+    spectrum,
+)
 from gfgd import gradient_descent, networks
 from gfgd.paper import archive
 from gfgd.problems import landscapes
@@ -204,3 +213,27 @@ def test_what_cannot_be_measured_is_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         bench.main(arguments)
     assert arguments[-1] in capsys.readouterr().err
+
+
+def test_the_flows_for_large_steps_share_a_stretch_at_the_edge(data, monkeypatch):
+    monkeypatch.setattr(large_steps, "HIDDEN", (4,))
+    monkeypatch.setattr(large_steps, "START_SCALE", 0.3)
+    monkeypatch.setattr(large_steps, "WINDOW", 5)
+    monkeypatch.setattr(large_steps, "RECORD_EVERY", 2)
+    monkeypatch.setattr(large_steps, "ITERATIONS", 28)
+    monkeypatch.setattr(large_steps, "STEP_SIZE", 0.8)
+    monkeypatch.setattr(large_steps, "alternate", once)
+    table = large_steps.large_steps(*data, rounds=2)
+    assert [row[0] for row in table.rows] == [
+        "central flow", "Rod Flow, one rod", "pair flow, order 1", "pair flow, order 2"
+    ]  # fmt: skip
+    found = {one.name: one for one in table.measured}
+    assert found["(f) seconds, pair flow, order 2 / central flow"].at_most == 1
+    assert 0 < found["(f) distance, pair flow, order 2 / central flow"].value < 10
+
+
+def once(rounds, *functions, title=""):
+    """Call each function once, and let each take two seconds twice."""
+    for function in functions:
+        function()
+    return [(2.0, 2.0)] * len(functions)
