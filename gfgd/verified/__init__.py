@@ -18,7 +18,7 @@ arithmetic, :mod:`~gfgd.verified.balanced_certificates` step sizes that are prov
 from gfgd.verified.directed import NotVerifiedError
 from gfgd.verified.enclosure import TRUSTED, Enclosure, enclose
 from gfgd.verified.flow_tube import Settings
-from gfgd.verified.residual_curvature import residual_curvature
+from gfgd.verified.residual_curvature import ConvexLoss, residual_curvature
 
 __all__ = [
     "enclose",
@@ -26,5 +26,6 @@ __all__ = [
     "Settings",
     "TRUSTED",
     "residual_curvature",
+    "ConvexLoss",
     "NotVerifiedError",
 ]

@@ -276,6 +276,19 @@ class BalancedFlow:
         cell = self.cells[min(int(time / self.length), len(self.cells) - 1)]
         return cell.at(ball(time - cell.start))
 
+    def first(self, cells: int) -> BalancedFlow:
+        """Return the flow up to the end of so many of its cells; nothing is computed again.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many, or less than one is asked for.
+        """
+        checks.whole(1, cells=cells)
+        if cells > len(self.cells):
+            raise ValueError(f"cells = {cells}: the flow has {len(self.cells)}")
+        return BalancedFlow(self.start, self.length * cells, self.cells[:cells])
+
 
 def enclosed_flow(
     start: BalancedStart,
@@ -450,8 +463,13 @@ class Convergence:
     rate: float
 
 
-def convergence(flow: BalancedFlow, iterations: int) -> Convergence:
+def convergence(
+    flow: BalancedFlow, iterations: int, *, within: float | str | Fraction | None = None
+) -> Convergence:
     """Return the ball around θ_K in which GD with η = T/K goes on to a global minimum; verified.
+
+    θ_K comes from running GD in balls. With `within` GD is not run: the result holds for every
+    θ_K with ‖θ_K − θ(T)‖ ≤ `within`, which a certificate promises, so it is known in advance.
 
     On the ball of radius ρ, ‖∇f‖² ≥ 2μf with √μ = b^{n−1} − ((b + ρ)^{n−1} − b^{n−1}), and
     ‖∇²f‖ ≤ β. If ηβ < 2 and √(2f/μ)/(1 − ηβ/2) ≤ ρ at θ_K, GD stays in the ball and
@@ -459,10 +477,21 @@ def convergence(flow: BalancedFlow, iterations: int) -> Convergence:
 
     Raises
     ------
+    ValueError
+        If `iterations` is below 1, or `within` is not positive.
     NotVerifiedError
         If no ρ ≤ 1 will do.
     """
-    _, _, x = _descend(flow, iterations)
+    checks.whole(1, iterations=iterations)
+    if within is None:
+        _, _, x = _descend(flow, iterations)
+    else:
+        away = exact(within, name="within")
+        checks.positive(within=float(away))
+        with flint.ctx.workprec(PRECISION):
+            # No coordinate is off by more than the whole distance: b counts √(n − 1) ≥ 1 times.
+            around = ball(away).union(-ball(away))
+            x = [middle + around for middle in flow.at(flow.horizon)[0]]
     with flint.ctx.workprec(PRECISION):
         eta = ball(flow.horizon / iterations)
         for j in range(60, -1, -1):

@@ -32,6 +32,30 @@ class NotVerifiedError(ArithmeticError):
     """A bound could not be verified; the message says which, where, and what would help."""
 
 
+def check_arithmetic() -> None:
+    """Look whether this thread's float64 arithmetic is that which the bounds are made for.
+
+    A library may have set the processor otherwise: `torch.set_flush_denormal`, for example, or a
+    rounding mode that is left behind. Sums that are exactly known tell the four rounding modes
+    apart; a product of the smallest number tells whether it is taken for 0.
+
+    Raises
+    ------
+    NotVerifiedError
+        If results are not rounded to nearest, or subnormal operands are flushed to 0.
+    """
+    numbers = np.array([1.0, -1.0, 1.0])
+    small = np.array([UNIT, -UNIT, 3 * UNIT])
+    if ((numbers + small) != [1.0, -1.0, 1.0 + 4 * UNIT]).any():
+        raise NotVerifiedError(
+            "float64 sums are not rounded to nearest in this thread: restore the rounding mode"
+        )
+    if not (np.array([5e-324]) * 2.0**60 > 0).all():
+        raise NotVerifiedError(
+            "subnormal numbers are flushed to 0 in this thread: torch.set_flush_denormal(False)"
+        )
+
+
 class Upper(float):
     """A nonnegative number known from above: +, ×, / and roots of it are rounded up.
 

@@ -19,6 +19,7 @@ from gfgd.verified.descent_radius import Ball, Comparison, Descent, OutOfReachEr
 from gfgd.verified.directed import (
     NotVerifiedError,
     Upper,
+    check_arithmetic,
     distance_below,
     exact,
     length_of,
@@ -37,8 +38,8 @@ from gfgd.verified.linear_network import (
 #: What the proof takes for granted.
 TRUSTED = (
     "float64 arithmetic by IEEE 754: +, −, ×, / and √ rounded to nearest, operands not flushed",
-    "matrix products and inner products of NumPy summed conventionally, in any order, with or "
-    "without fused operations; no scheme like Strassen's",
+    "sums and products of NumPy's arrays and matrices, and their maxima, taken conventionally, in "
+    "any order, with or without fused operations; no scheme like Strassen's",
     "the numbers of the data and of the start as they are stored, taken as exact",
     "Python's whole numbers and fractions, and that the programs do what they say",
 )
@@ -193,6 +194,7 @@ def enclose(
     kept = _checked_iterates(keep, iterations)
     network = from_objective(objective)
     weights = network.weights(checked_start(objective, start))
+    check_arithmetic()
     run = _Run(network, weights, eta, iterations, set(kept))
     try:
         with np.errstate(all="ignore"):  # what overflows is caught by the bounds, which say so

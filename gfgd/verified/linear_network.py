@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gfgd.networks import FullyConnected
-from gfgd.networks.network import cross_entropy
+from gfgd.networks.network import cross_entropy, half_squared_error
 from gfgd.verified.directed import Upper, norm, product_rounding, spectral_norm, total
 from gfgd.verified.losses import CrossEntropy, HalfSquaredError, Loss
 from gfgd.verified.taylor_models import Size, TaylorModel
@@ -106,10 +106,7 @@ class LinearNetwork:
 
     def weights(self, point: np.ndarray) -> list[np.ndarray]:
         """Return W_1 … W_n of a flat θ, shapes (d_j, d_{j−1})."""
-        sizes = [a * b for a, b in zip(self.widths[1:], self.widths, strict=False)]
-        parts = np.split(point, np.cumsum(sizes)[:-1])
-        shapes = zip(self.widths[1:], self.widths, strict=False)
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return unflattened(point, self.widths)
 
     def slope(self, end_to_end: np.ndarray) -> np.ndarray:
         """Return G = ∇φ(E) in float64, shape (d_n, d₀)."""
@@ -186,6 +183,14 @@ class LinearNetwork:
         return {"inputs": digest(self.inputs), "targets": digest(targets)}
 
 
+def unflattened(point: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
+    """Return W_1 … W_n of a flat θ, shapes (d_j, d_{j−1})."""
+    sizes = [a * b for a, b in zip(widths[1:], widths, strict=False)]
+    parts = np.split(point, np.cumsum(sizes)[:-1])
+    shapes = zip(widths[1:], widths, strict=False)
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
 class PathTooLongError(Exception):
     """The outputs change too much along a path for the loss to be enclosed."""
 
@@ -202,8 +207,29 @@ def from_objective(objective: FullyConnected) -> LinearNetwork:
     ------
     ValueError
         If the network is not linear (the gradient of ReLU jumps; tanh is not covered), has one
-        layer (then f is convex), or its data are not float64 or not finite.
+        layer (then f is convex), its loss is neither of the library's, or its data are not
+        float64 or not finite.
     """
+    inputs = checked_inputs(objective)
+    targets = objective.targets
+    loss: Loss
+    if objective.loss is cross_entropy:
+        labels = torch.nn.functional.one_hot(targets.long(), objective.widths[-1])
+        loss = CrossEntropy(labels.double().cpu().numpy())
+    elif objective.loss is half_squared_error:
+        loss = HalfSquaredError(targets.cpu().numpy())
+    else:
+        name = getattr(objective.loss, "__name__", repr(objective.loss))
+        raise ValueError(
+            f"objective: its loss is {name}, and the proofs are for cross_entropy and "
+            "half_squared_error; for another convex loss residual_curvature(..., loss=...) "
+            "gives the bound on λmin, not verified"
+        )
+    return LinearNetwork(inputs, loss, tuple(objective.widths))
+
+
+def checked_inputs(objective: FullyConnected) -> np.ndarray:
+    """Return the inputs X as a float64 array ``(N, d₀)``, or say why there is no theorem."""
     if objective.activation.name != "linear":
         raise ValueError(
             f"objective: its activation is {objective.activation.name!r}, and the proofs are for "
@@ -216,13 +242,7 @@ def from_objective(objective: FullyConnected) -> LinearNetwork:
         raise ValueError(f"objective: its data are {inputs.dtype}; give dtype=torch.float64")
     if not inputs.isfinite().all() or not targets.isfinite().all():
         raise ValueError("objective: its data have entries that are not finite")
-    loss: Loss
-    if objective.loss is cross_entropy:
-        labels = torch.nn.functional.one_hot(targets.long(), objective.widths[-1])
-        loss = CrossEntropy(labels.double().cpu().numpy())
-    else:
-        loss = HalfSquaredError(targets.cpu().numpy())
-    return LinearNetwork(np.ascontiguousarray(inputs.cpu().numpy()), loss, tuple(objective.widths))
+    return np.ascontiguousarray(inputs.cpu().numpy())
 
 
 def checked_start(objective: FullyConnected, start: Tensor) -> np.ndarray:

@@ -10,21 +10,24 @@ eigenvalue of a small dense problem, whose size does not depend on the inputs or
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from gfgd.networks import FullyConnected
 from gfgd.verified.directed import (
+    UNDERFLOW,
     UNIT,
     NotVerifiedError,
     Upper,
+    check_arithmetic,
     gamma,
     length_of,
     norm,
@@ -32,13 +35,48 @@ from gfgd.verified.directed import (
     product_rounding,
     total,
 )
-from gfgd.verified.linear_network import Chain, LinearNetwork, chain, checked_start, from_objective
+from gfgd.verified.linear_network import (
+    Chain,
+    LinearNetwork,
+    chain,
+    checked_inputs,
+    checked_start,
+    from_objective,
+    unflattened,
+)
 from gfgd.verified.taylor_models import TaylorModel, model
 
 Pair = tuple[int, int]
 
 
-def residual_curvature(objective: FullyConnected, point: Tensor, *, verified: bool = True) -> float:
+@dataclass(frozen=True)
+class ConvexLoss:
+    """A loss ℓ(z, y) of one's own by its derivatives in z, each for all samples at once.
+
+    For outputs Z, shape ``(N, K)``, and the objective's targets, float64 tensors all:
+
+    Attributes
+    ----------
+    value
+        ℓ, shape ``(N,)``.
+    first
+        ∇ℓ, shape ``(N, K)``.
+    second
+        ∇²ℓ, shape ``(N, K, K)``, positive semidefinite.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    first: Callable[[Tensor, Tensor], Tensor]
+    second: Callable[[Tensor, Tensor], Tensor]
+
+
+def residual_curvature(
+    objective: FullyConnected,
+    point: Tensor,
+    *,
+    verified: bool = True,
+    loss: ConvexLoss | None = None,
+) -> float:
     """Return −m ≤ λmin(∇²f(θ)) for a linear network of depth n ≥ 2 and a convex loss.
 
     −m is λmin(R(θ)), see the module. With `verified` every error is enclosed: m is rounded up so
@@ -53,17 +91,29 @@ def residual_curvature(objective: FullyConnected, point: Tensor, *, verified: bo
         θ, float64, shape ``(d,)``.
     verified
         Whether to prove the bound.
+    loss
+        A loss in place of the objective's, for the same inputs and targets; with it
+        ``verified=False``. R needs its first derivative only. The others are there to check what
+        the bound rests on: that ∇²ℓ ⪰ 0 at the outputs, and that `first` and `second` are the
+        derivatives that they are said to be (by central differences in one direction).
 
     Raises
     ------
     ValueError
         If the network is not linear or has one layer, the data or θ are not float64 or not
-        finite, or θ has another shape.
+        finite, or θ has another shape; with `loss`, if `verified` is true or a check fails.
     NotVerifiedError
         If the bound cannot be proved, because float64 does not resolve it.
     """
+    if loss is not None:
+        if verified:
+            raise ValueError("verified = True: another loss is not enclosed; give verified=False")
+        models = _plain_models(objective, point, loss)
+        rate, _ = Reduced.at(models).largest_rate(None)
+        return -rate
     network = from_objective(objective)
     weights = network.weights(checked_start(objective, point))
+    check_arithmetic()
     try:
         with np.errstate(all="ignore"):
             models = chain([model(weight) for weight in weights], network.slope_model)
@@ -72,6 +122,55 @@ def residual_curvature(objective: FullyConnected, point: Tensor, *, verified: bo
             return -float(reduced.verified_rate(rate)) if verified else -rate
     except OverflowError as cause:
         raise NotVerifiedError(f"point: {cause}; its loss is too large to be enclosed") from cause
+
+
+def _plain_models(objective: FullyConnected, point: Tensor, loss: ConvexLoss) -> Chain:
+    """Return the chain at θ with ∇φ of the loss in float64, whose error nobody knows."""
+    inputs = checked_inputs(objective)
+    weights = unflattened(checked_start(objective, point), objective.widths)
+
+    def slope(end_to_end: TaylorModel) -> TaylorModel:
+        outputs = torch.from_numpy(inputs @ end_to_end.coefficients[0].T)
+        slopes = _checked_slopes(loss, outputs, objective.targets.cpu()).numpy()
+        return model(slopes.T @ inputs / len(inputs))
+
+    return chain([model(weight) for weight in weights], slope)
+
+
+def _checked_slopes(loss: ConvexLoss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return ∇ℓ at the outputs, or say in what the three functions are not a convex loss."""
+    samples, classes = outputs.shape
+    wanted = {"value": (samples,), "first": (samples, classes)}
+    wanted["second"] = samples, classes, classes
+    found = {name: getattr(loss, name)(outputs, targets) for name in wanted}
+    for name, shape in wanted.items():
+        if found[name].shape != shape or not found[name].isfinite().all():
+            raise ValueError(
+                f"loss.{name}: gives shape {tuple(found[name].shape)}, or numbers that are not "
+                f"finite, at the network's outputs; give finite ones of shape {shape}"
+            )
+    lowest = torch.linalg.eigvalsh(found["second"])[:, 0]
+    size = found["second"].abs().amax((1, 2))
+    if (lowest < -1e-10 * size).any():
+        raise ValueError(
+            f"loss.second: has the eigenvalue {float(lowest.min()):.3g} at an output, so the loss "
+            "is not convex there, and nothing follows from the residual"
+        )
+    scale = 1e-4 * (1 + outputs.abs().amax(1, keepdim=True))
+    direction = torch.cos(torch.arange(outputs.numel()).double()).reshape(outputs.shape) * scale
+    slopes = (found["first"] * direction).sum(-1)
+    bends = torch.einsum("nij,nj->ni", found["second"], direction)
+    for before, after, derivative in (("value", "first", slopes), ("first", "second", bends)):
+        function = getattr(loss, before)
+        change = function(outputs + direction, targets) - function(outputs - direction, targets)
+        # Rounding of the values, and third derivatives, leave far less than this.
+        allowed = 1e-3 * derivative.abs().amax() + 1e-10 * (1 + found[before].abs())
+        if ((change / 2 - derivative).abs() > allowed).any():
+            raise ValueError(
+                f"loss.{after}: is not the derivative of loss.{before} at the network's outputs "
+                "(by central differences)"
+            )
+    return found["first"]
 
 
 def pairs(depth: int) -> list[Pair]:
@@ -364,7 +463,10 @@ class Reduced:
             entries = entries.reshape(block.shape)
             rounding = rounding + UNIT * (norm(left) * norm(right) * 2 + norm(block + entries))
             block = block + entries
-        return block, rounding + 1e-200  # underflow: fewer than 10¹⁰ operations
+        # A product that underflows loses ω; what multiplies it afterwards is at most this.
+        gains = (norm(a) * norm(c) + 1) * (norm(b) * norm(d) + 1) * (1 + Upper(1.0) / shift)
+        lost = gains * (UNDERFLOW * block.size * (len(a) + b.shape[1] + 5))
+        return block, rounding + lost
 
     def _coupling(self, layer: int, gone: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (A, B): D_layer enters the form by 2⟨D_gone, A D_layerᵀ B⟩."""

@@ -198,3 +198,28 @@ def test_bad_starts(change):
     arguments = {"depth": 3, "radius": 0.1, "cosine": 0.3} | change
     with pytest.raises(ValueError, match=next(iter(change))):
         BalancedStart.of(arguments.pop("depth"), **arguments)
+
+
+def test_the_first_cells_are_the_shorter_flow():
+    whole, short = flow_of(3, horizon=3, cells=75), flow_of(3, horizon=2, cells=50)
+    first = whole.first(50)
+    assert first.horizon == short.horizon
+    assert balanced.descent_distance(first, 60) == balanced.descent_distance(short, 60)
+    with pytest.raises(ValueError, match="cells = 76"):
+        whole.first(76)
+
+
+def test_convergence_known_in_advance():
+    """The ball that holds for all points within ε holds for GD's own, and is little wider."""
+    flow = flow_of(3, horizon="5.5", order=0)
+    away = Fraction(balanced.descent_distance(flow, 400)[1])
+    promised = balanced.convergence(flow, 400, within=away)
+    found = balanced.convergence(flow, 400)
+    assert found.radius <= promised.radius < 3 * found.radius
+    assert found.loss < promised.loss
+    assert found.rate <= promised.rate < 1
+    # Within ε of θ(T) in the metric of the network, farthest from the minimum: not covered if
+    # the surroundings were left out.
+    assert promised.loss > 1.5 * balanced.convergence(flow, 400, within=1e-9).loss
+    with pytest.raises(ValueError, match="within"):
+        balanced.convergence(flow, 400, within=0)
