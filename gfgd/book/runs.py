@@ -1,6 +1,7 @@
 """The chapters' runs: which are still good, which must be made again."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -133,7 +134,7 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
     )
     done = set()
     try:
-        futures = [pool.submit(make_run, task, root, progress=False) for task in tasks]
+        futures = [pool.submit(_run_or_leave, task, root) for task in tasks]
         for future in tqdm(as_completed(futures), "chapters", len(futures), leave=False):
             which = futures.index(future)
             yield which, future.result()
@@ -146,6 +147,14 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _run_or_leave(task: Task, root: Path) -> Run:
+    """Make a run in a worker. Told to end, it leaves: else the pool would hand it the next one."""
+    try:
+        return make_run(task, root, progress=False)
+    except KeyboardInterrupt:  # Ctrl-C, and what `end_cleanly` makes of the other signals
+        os._exit(130)
 
 
 def data_of(chapter: Path, root: Path) -> list[Path]:

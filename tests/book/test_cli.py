@@ -171,6 +171,28 @@ def test_a_signal_leaves_no_file_and_no_kernel(book, tmp_path, number):
     wait_until(lambda: not Path(f"/proc/{marker.read_text()}").exists())
 
 
+@posix
+def test_a_signal_ends_all_chapters_that_run_side_by_side(book, tmp_path):
+    markers = [tmp_path / f"kernel{k}" for k in range(6)]
+    for k, marker in enumerate(markers):
+        work = (
+            f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+        )
+        write_notebook(book / "chapters" / f"0{k + 1}_tiny.ipynb", work)
+    chapters = "".join(f"  - file: chapters/0{k + 2}_tiny\n" for k in range(5))
+    with (book / "_toc.yml").open("a") as file:
+        file.write(chapters)
+    ran = start("book", "--jobs", "2", at=book)
+    begun = markers[:2]
+    wait_until(lambda: all(marker.exists() and marker.read_text() for marker in begun))
+    os.kill(ran.pid, signal.SIGTERM)
+    wrong = ran.communicate(timeout=120)[1].decode()
+    assert ran.returncode == 128 + signal.SIGTERM, wrong
+    assert [marker.name for marker in markers if marker.exists()] == ["kernel0", "kernel1"]
+    pids = [marker.read_text() for marker in begun]
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
 def wait_until(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
