@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from gfgd.derivative_checks import kinked_operations
+from gfgd.objective import Objective
 from gfgd.trajectory import Trajectory
+
+#: ηλ at the edge of stability.
+EDGE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,3 +45,21 @@ class AlongPath:
     def counts(self) -> dict[str, int]:
         """What it cost; a batch counts once."""
         return self.path.counts
+
+
+def remarks_on(objective: Objective, start: Tensor, largest: float, below: str) -> Iterator[str]:
+    """Say where a result means less than it seems: the edge was never reached, or f has kinks.
+
+    `largest` is the largest ηλ that the flow saw, `below` what the flow is as long as that is
+    below 2.
+    """
+    if largest < EDGE:
+        yield (
+            f"ηλ is at most {largest:.3g}: the edge of stability at {EDGE:g} was never reached, "
+            f"and {below}; take a larger step_size or more iterations to see the edge"
+        )
+    if kinked := kinked_operations(objective, start):
+        yield (
+            f"f is computed with {', '.join(kinked)}, which have kinks: the flow's order is not "
+            "proved, and an oscillation across a kink is not in its derivatives"
+        )

@@ -66,7 +66,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.flow import FlowStopError
-from gfgd.large_steps._along_path import AlongPath
+from gfgd.large_steps._along_path import EDGE, AlongPath, remarks_on
 from gfgd.large_steps.complementarity import (
     Complementarity,
     coordinate_entries,
@@ -124,6 +124,9 @@ class CentralFlow(AlongPath):
         Relative residuals of the complementarity problems, shape ``(T,)``.
     cause
         Why it stopped early, for programs (``status`` is for people); None where it did not.
+    remarks
+        What a reader of the result must know, in words: that the edge was never reached, that f
+        has kinks.
     """
 
     sharpness: Tensor
@@ -133,6 +136,7 @@ class CentralFlow(AlongPath):
     predicted_losses: Tensor
     residuals: Tensor
     cause: StopCause | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def losses(self) -> Tensor:
@@ -249,7 +253,10 @@ def central_flow(
         kept, status, cause = _followed(
             stepper, point, step_size, iterations, record_every, parts, check_every, progress
         )
-        return replace(_collected(kept, stepper, status, start), cause=cause)
+        flow = _collected(kept, stepper, status, start)
+        largest = EDGE if flow.variances.any() else step_size * float(flow.sharpness.max())
+        remarks = remarks_on(objective, start, largest, "the central flow is gradient flow so far")
+        return replace(flow, cause=cause, remarks=tuple(remarks))
 
     finer = run(substeps)
     return _with_error(finer, run(substeps // 2)) if estimate_error else finer

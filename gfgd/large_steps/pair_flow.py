@@ -50,13 +50,10 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.derivative_checks import kinked_operations
-from gfgd.large_steps._along_path import AlongPath
+from gfgd.large_steps._along_path import EDGE, AlongPath, remarks_on
 from gfgd.objective import Objective, Point, as_point
 from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
-#: ηλ at the edge of stability.
-EDGE = 2.0
 #: Below this length v is as good as lost, and without rounding nothing brings it back.
 UNDERFLOW = 1e-280
 
@@ -418,19 +415,13 @@ def _collected(
         products=products,
         mean_losses=torch.stack([end.mean(0) for end in ends]),
         steps=steps,
-        remarks=tuple(_remarks(objective, points[0], run.largest)),
+        remarks=tuple(
+            remarks_on(
+                objective,
+                points[0],
+                run.largest,
+                "v is rounding and the centre the flow of Barrett and Dherin (order 2) or gradient "
+                "flow (order 1)",
+            )
+        ),
     )
-
-
-def _remarks(objective: Objective, start: Tensor, largest: float) -> Iterable[str]:
-    if largest < EDGE:
-        yield (
-            f"ηλ along v is at most {largest:.3g}: the edge of stability at 2 was never reached, "
-            "v is rounding, and the centre is the flow of Barrett and Dherin (order 2) or gradient "
-            "flow (order 1); take a larger step_size or more iterations to see the edge"
-        )
-    if kinked := kinked_operations(objective, start):
-        yield (
-            f"f is computed with {', '.join(kinked)}, which have kinks: the flow's order is not "
-            "proved, and an oscillation across a kink is not in its derivatives"
-        )

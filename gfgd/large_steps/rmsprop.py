@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gfgd import checks
+from gfgd.large_steps._along_path import EDGE, remarks_on
 from gfgd.objective import Objective, Point
 from gfgd.spectrum import extreme_eigenvalues
 from gfgd.trajectory import COMPLETED, Trajectory, starting_point
@@ -46,12 +47,16 @@ class AdaptiveRun:
         S, shape ``(T,)``; NaN for RMSProp itself, which computes none.
     variances
         σ², shape ``(T,)``; NaN for RMSProp itself.
+    remarks
+        What a reader of the central flow must know, in words: that the edge was never reached, that
+        f has kinks.
     """
 
     path: Trajectory
     second_moments: Tensor
     sharpness: Tensor
     variances: Tensor
+    remarks: tuple[str, ...] = ()
 
     @property
     def points(self) -> Tensor:
@@ -160,7 +165,10 @@ def rmsprop_central_flow(
             break
     if not rows:
         raise ValueError(f"start: the central flow cannot begin; it {status}")
-    return _run(steps, rows, sharpness, variances, flow.counts, status)
+    run = _run(steps, rows, sharpness, variances, flow.counts, status)
+    products = step_size * run.sharpness / run.second_moments.sqrt()
+    largest = EDGE if run.variances.any() else float(products.max())
+    return replace(run, remarks=tuple(remarks_on(objective, point, largest, "σ² = 0 so far")))
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.large_steps._along_path import AlongPath
+from gfgd.large_steps._along_path import AlongPath, remarks_on
 from gfgd.objective import Objective, Point
 from gfgd.trajectory import COMPLETED, Trajectory, starting_point
 
@@ -273,7 +273,9 @@ def _collected(
         for column in zip(*kept, strict=True)
     )
     steps = torch.tensor([one.iteration for one in kept], dtype=torch.float64)
-    remarks = []
+    remarks = list(
+        remarks_on(objective, centres[0], float(sharpness.max()), "the centre follows a flow of f")
+    )
     missed = (sharpness > PAST_THE_EDGE) & (products < 2)
     if missed.any():
         first = float(steps[missed.reshape(len(steps), -1).any(1)][0])
