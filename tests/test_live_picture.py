@@ -1,12 +1,13 @@
 """The live picture and the animation, in a real browser with the network cut."""
 
 import json
+import re
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from gfgd import gradient_descent, gradient_flow
+from gfgd import Objective, gradient_descent, gradient_flow
 from gfgd.book import live
 from gfgd.problems.landscapes import LANDSCAPES, landscape
 
@@ -142,32 +143,34 @@ def test_on_a_phone_by_touch_and_on_a_dark_page(open_page):
     assert colours == ["rgb(31, 35, 40)", "rgb(255, 255, 255)"]  # a page without a theme
 
 
+def swipe(page, x, y, across, down, count=12):
+    """Move a finger over the page."""
+    session = page.context.new_cdp_session(page)
+
+    def send(kind, points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    send("touchStart", [{"x": x, "y": y}])
+    for i in range(1, count + 1):
+        send("touchMove", [{"x": x + across * i / count, "y": y + down * i / count}])
+    send("touchEnd", [])
+
+
 @pytest.mark.browser
 def test_a_finger_on_the_ring_drags_it_and_elsewhere_scrolls_the_page(open_page):
     filler = "<div style='height: 3000px'></div>"
     page = open_page(
         picture() + filler, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
     )
-    session = page.context.new_cdp_session(page)
-
-    def swipe(x, y, across, down, count=12):
-        def send(kind, points):
-            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-        send("touchStart", [{"x": x, "y": y}])
-        for i in range(1, count + 1):
-            send("touchMove", [{"x": x + across * i / count, "y": y + down * i / count}])
-        send("touchEnd", [])
-
     box = page.locator(".handle .ring").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     width = page.locator(".gfgd-live svg").bounding_box()["width"]
-    swipe(x, y, -100, 60)
+    swipe(page, x, y, -100, 60)
     moved = result(page)["start"][0] - 1.5
     # The bowl is 4 wide and the drawing 400 of 432 units.
     assert moved == pytest.approx(-100 * 4 / (width * 400 / 432), abs=0.06)
     assert page.evaluate("scrollY") == 0
-    swipe(60, 700, 0, -200)
+    swipe(page, 60, 700, 0, -200)
     page.wait_for_function("scrollY > 50")
 
 
@@ -232,3 +235,106 @@ def test_what_is_shown_has_words_and_asks_no_other_host(monkeypatch):
         picture(step_size=0)
     with pytest.raises(ValueError, match="frames = 1"):
         live.animation(frames()[:1], alt="one")
+
+
+def edge(**changes):
+    settings = {"step_size": 0.1, "pull": 0.05, "start": 0.3, "sharpness": 0.98, "step": 330}
+    return live.edge_of_stability_html(**(settings | changes))
+
+
+def assert_is_the_librarys_edge(shown):
+    eta, c, k = shown["eta"], shown["c"], shown["k"]
+    objective = Objective(lambda p: 0.5 * p[..., 1] * p[..., 0] ** 2 - c * p[..., 1], dimension=2)
+    start = torch.tensor([shown["x"], shown["ratio"] * 2 / eta], dtype=torch.float64)
+    run = gradient_descent(objective, start, step_size=eta, iterations=k)
+    assert shown["end"] == pytest.approx(run.points[-1].tolist(), rel=1e-6, abs=1e-6)
+    assert shown["loss"] == pytest.approx(run.losses[-1].item(), rel=1e-6, abs=1e-6)
+    assert shown["mean_x2"] == pytest.approx((run.points[:-1, 0] ** 2).mean().item(), rel=1e-6)
+
+
+def edge_result(page):
+    return json.loads(page.locator(".gfgd-scene").get_attribute("data-result"))
+
+
+@pytest.mark.browser
+def test_the_edge_agrees_with_the_library_by_mouse_and_keyboard(open_page):
+    page = open_page(edge())
+    assert_is_the_librarys_edge(edge_result(page))
+    ring = page.locator(".handle .ring").bounding_box()
+    x, y = ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 20, steps=4)
+    page.mouse.up()
+    dragged = edge_result(page)
+    assert dragged["x"] > 0.35 and dragged["ratio"] < 0.98
+    assert_is_the_librarys_edge(dragged)
+    page.locator(".handle").focus()
+    page.keyboard.press("Shift+ArrowUp")
+    assert edge_result(page)["ratio"] == pytest.approx(dragged["ratio"] + 0.01)
+    for name, value in (("step size", "0.12"), ("pull", "0.03"), ("step k", "250")):
+        page.get_by_label(name).fill(value)
+    shown = edge_result(page)
+    assert (shown["eta"], shown["c"], shown["k"]) == (0.12, 0.03, 250)
+    assert_is_the_librarys_edge(shown)
+    page.get_by_role("button", name="Reset").click()
+    assert edge_result(page)["k"] == 330
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(
+        "JSON.parse(document.querySelector('.gfgd-scene').dataset.result).k !== 330"
+    )
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("status").get_by_text("the mean of x²").wait_for()
+
+
+@pytest.mark.browser
+def test_the_edge_fits_a_phone_and_is_dragged_by_a_finger(open_page):
+    filler = "<div style='height: 3000px'></div>"
+    page = open_page(
+        edge() + filler, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    sizes = page.locator(".gfgd-scene svg text").evaluate_all(
+        "all => all.map(one => parseFloat(getComputedStyle(one).fontSize))"
+    )
+    assert min(sizes) >= 12
+    for control in page.locator(".gfgd-scene :is(button, input)").all():
+        assert control.bounding_box()["height"] >= 39
+    ring = page.locator(".handle .ring").bounding_box()
+    swipe(page, ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2, 60, 40)
+    shown = edge_result(page)
+    assert shown["x"] > 0.4 and page.evaluate("scrollY") == 0
+    assert_is_the_librarys_edge(shown)
+    swipe(page, 60, 120, 0, -90)
+    page.wait_for_function("scrollY > 30")
+    assert edge_result(page)["x"] == shown["x"]
+
+
+@pytest.mark.browser
+def test_without_a_script_the_edge_stands_finished(open_page):
+    page = open_page(edge(), java_script_enabled=False, viewport={"width": 390, "height": 844})
+    drawing = page.get_by_role("img", name="gradient descent winds")
+    assert 150 < drawing.bounding_box()["height"] < 300
+    assert page.get_by_text("central flow", exact=True).is_visible()
+    shown = re.findall(r'points="([^"]*)"', edge())
+    assert len(shown) == 7  # the level twice, both signs of x, three sharpnesses
+    last = [float(entry) for entry in shown[-1].split()[-1].split(",")]
+    objective = Objective(
+        lambda p: 0.5 * p[..., 1] * p[..., 0] ** 2 - 0.05 * p[..., 1], dimension=2
+    )
+    start = torch.tensor([0.3, 0.98 * 20], dtype=torch.float64)
+    y = gradient_descent(objective, start, step_size=0.1, iterations=330).points[-1, 1].item()
+    # The panel is 260 high for 0.95 to 1.05 times 2/η, and 300 wide for 600 steps.
+    assert last == pytest.approx([165, 2600 * (1.05 - y / 20)], abs=0.06)
+
+
+@pytest.mark.browser
+def test_a_script_takes_the_drawings_place(open_page):
+    page = open_page(edge())
+    assert page.get_by_role("img").count() == 0
+    assert page.get_by_role("slider", name="Start").is_visible()
+
+
+def test_the_edge_refuses_what_it_cannot_show():
+    with pytest.raises(ValueError, match=r"step_size = 0\.5"):
+        edge(step_size=0.5)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gfgd import checks
+from gfgd.book.edge_drawing import edge_drawing
 from gfgd.problems.landscapes import LANDSCAPES
 
 #: Colours in an animation's frames: figures of a few lines need no more.
@@ -77,6 +78,58 @@ def gradient_paths_html(
         f'<div class="gfgd-live" id="{name}">This picture needs JavaScript.</div></div>\n'
         f"<script>{_script('live_gradient_paths.js')}\n"
         f'gfgdGradientPaths(document.getElementById("{name}"), {_json(settings)});</script>'
+    )
+
+
+def edge_of_stability(
+    *,
+    step_size: float = 0.1,
+    pull: float = 0.05,
+    start: float = 0.3,
+    sharpness: float = 0.98,
+    step: int = 330,
+) -> None:
+    """Show the live picture of GD on ½yx² − cy at the edge of stability, beside its central flow.
+
+    Without JavaScript the drawing of the first state stands in its place.
+
+    Parameters
+    ----------
+    step_size, pull
+        η in [0.06, 0.16] and c in [0.01, 0.1] at first.
+    start
+        x_0 in [−1, 1] at first.
+    sharpness
+        y_0 in units of 2/η, in [0.955, 1.045], at first.
+    step
+        The iterate in 0 … 600 up to which GD is drawn at first.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range.
+    """
+    html = edge_of_stability_html(
+        step_size=step_size, pull=pull, start=start, sharpness=sharpness, step=step
+    )
+    _show(html, "[live picture: the edge of stability; open the page to use it]")
+
+
+def edge_of_stability_html(
+    *, step_size: float, pull: float, start: float, sharpness: float, step: int
+) -> str:
+    """Return the HTML that `edge_of_stability` shows."""
+    checks.between(0.06, 0.16, step_size=step_size)
+    checks.between(0.01, 0.1, pull=pull)
+    checks.between(-1, 1, start=start)
+    checks.between(0.955, 1.045, sharpness=sharpness)
+    checks.between(0, 600, step=step)
+    settings = {"eta": step_size, "c": pull, "x": start, "ratio": sharpness, "k": step}
+    name = f"gfgd-edge-{next(_numbers)}"
+    return (
+        f'<div class="gfgd-live-frame"><div id="{name}">{edge_drawing(settings)}</div></div>\n'
+        f"<script>{_script('live_scene.js')}\n{_script('live_edge.js')}\n"
+        f'gfgdEdge(document.getElementById("{name}"), {_json(settings)});</script>'
     )
 
 

@@ -181,8 +181,10 @@ def central_flow(
         Steps of the flow for each of GD; at least 2, since one is as unstable as GD itself. With
         `estimate_error` even, and at least 4.
     critical_within
-        An eigenvalue λ is critical when λ > (1 − critical_within)·2/η. It need only be so wide
-        that no eigenvalue crosses the strip in one step: within it Σ may still be 0.
+        An eigenvalue λ is critical when λ > (1 − critical_within)·2/η. It must be so wide that no
+        eigenvalue crosses the strip in one step, and need not be wider: within it Σ may still be 0.
+        Where the sharpness is 4m widths of the strip below it, it is not computed for m steps,
+        except at recorded times and for `check_every`: a fourth of what would be safe then.
     max_critical
         m, the largest number of critical eigenvalues that is followed.
     check_every
@@ -360,6 +362,7 @@ class _Stepper:
     )
     warm: Tensor | None = None
     wanted: int = 1
+    quiet: int = 0  # for so many stages no eigenvalue can become critical
 
     def check_start(self, point: Tensor) -> None:
         """Refuse a start beyond the edge, where no flow confined to it can begin."""
@@ -372,10 +375,16 @@ class _Stepper:
             )
 
     def state_at(
-        self, point: Tensor, earlier: Tensor | None = None, *, check: bool = False
+        self,
+        point: Tensor,
+        earlier: Tensor | None = None,
+        *,
+        recorded: bool = False,
+        check: bool = False,
     ) -> _State:
         """Return the state at a point; with `check`, look for eigenvalues from outside.
 
+        The sharpness is NaN where none can be critical and the state is not `recorded`.
         In a step's second stage `earlier` is the velocity of the first: the conditions hold at
         the end of the step with the mean of both velocities.
         """
@@ -386,7 +395,13 @@ class _Stepper:
                 StopCause.NOT_FINITE,
                 "the loss is not finite; raise substeps, or try a smaller step_size",
             )
-        values, vectors, sharpness = self._critical(point, check)
+        if self.quiet and not (recorded or check):
+            self.quiet -= 1
+            values, vectors = point.new_empty(0), point.new_empty(0, len(point))
+            sharpness = point.new_tensor(math.nan)
+        else:
+            values, vectors, sharpness = self._critical(point, check)
+            self.quiet = self._stages_until_critical(float(sharpness))
         count = len(values)
         velocity, residual = -gradient, 0.0
         covariance = np.zeros((count, count))
@@ -410,6 +425,15 @@ class _Stepper:
             predicted_loss=loss + oscillating,
             residual=residual,
         )
+
+    def _stages_until_critical(self, sharpness: float) -> int:
+        """Return for how many stages, two a step, no eigenvalue reaches the critical strip.
+
+        None changes by its width in a step; a margin of 4 is for those that were not followed.
+        """
+        width = self.critical_within * self.edge
+        room = self.edge - width - sharpness
+        return max(0, 2 * math.floor(room / (4 * width)) - 1) if width else 0
 
     def _critical(self, point: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the critical eigenvalues, their eigenvectors as rows, and the sharpness.
@@ -547,8 +571,9 @@ def _followed(
         for part in range(substeps if k < iterations else 1):
             try:
                 check = (k * substeps + part) % check_every == 0 or k == iterations
-                state = stepper.state_at(point, check=check)
-                if part == 0 and recorded:
+                keep = part == 0 and recorded
+                state = stepper.state_at(point, recorded=keep, check=check)
+                if keep:
                     kept.append((k * step_size, state))
                 if k == iterations:
                     continue

@@ -430,6 +430,20 @@ def test_oscillation_needs_three_points():
         oscillation(torch.zeros(2, 3))
 
 
+def test_far_below_the_edge_the_sharpness_is_not_computed_at_every_step(monkeypatch):
+    objective = small_network(activation="tanh")
+    start = objective.initial(0)
+    options = {"step_size": 0.1, "iterations": 40, "record_every": 8, "dense_below": 0}
+    flow = central_flow(objective, start, **options)
+    assert flow.completed and flow.sharpness.isfinite().all() and flow.critical.max() == 0
+    monkeypatch.setattr(central._Stepper, "_stages_until_critical", lambda *_: 0)
+    always = central_flow(objective, start, **options)
+    torch.testing.assert_close(flow.points, always.points, rtol=0, atol=0)
+    torch.testing.assert_close(flow.sharpness, always.sharpness, rtol=1e-3, atol=0)
+    key = "hessian_vector_products"
+    assert flow.counts[key] < 0.5 * always.counts[key]
+
+
 def slow_blocks(seed, blocks=50, slow=3):
     """½ Σ (u_i v_i w_i − y_i)²: three blocks leave the origin late, their Hessians decoupled."""
     generator = torch.Generator().manual_seed(seed)
