@@ -113,6 +113,16 @@ def test_live_pictures_follow_the_reader(open_page, path):
         assert after["gf"] != before["gf"]
 
 
+def test_the_edge_of_stability_follows_the_reader(open_page):
+    page = open_page(HTML / "chapters" / "15_edge_of_stability.html")
+    picture = page.locator(".gfgd-scene")
+    assert picture.bounding_box()["y"] < 900  # on the first screen
+    before = json.loads(picture.get_attribute("data-result"))
+    picture.get_by_label("step size").fill("0.12")
+    after = json.loads(picture.get_attribute("data-result"))
+    assert after["eta"] == 0.12 and after["end"] != before["end"]
+
+
 def test_folded_code_opens_by_keyboard_and_says_what_it_makes(open_page):
     page = open_page(HTML / "chapters" / "01_gradient_flow_and_descent.html")
     fold = page.locator("div.cell:has(> .cell_output img) > details.hide").first
