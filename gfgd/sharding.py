@@ -18,9 +18,9 @@ from torch import distributed as dist
 from gfgd import checks
 from gfgd.objective import Objective, Point, Term
 
-#: Integers of the same width, to look at the bits of numbers.
+# Integers of the same width, to look at the bits of numbers.
 _BITS = {8: torch.int64, 4: torch.int32, 2: torch.int16}
-#: What ranks do together, by the order of the highest derivative.
+# What ranks do together, by the order of the highest derivative.
 _OPERATIONS = ("value", "gradient", "Hessian-vector product", "third derivative")
 
 
@@ -299,7 +299,7 @@ class _Ranks:
     def agree(self, name: str, operands: Sequence[Tensor]) -> None:
         """Raise ``ValueError`` on all ranks unless all evaluate the same thing at the same bits."""
         mine = fingerprint(name, operands)
-        ends = torch.tensor([mine, -mine], device=self.device)
+        ends = torch.tensor([mine, -mine], dtype=torch.int64, device=self.device)
         self._together(lambda: dist.all_reduce(ends, dist.ReduceOp.MAX, group=self.group))
         if ends[0] == -ends[1]:
             return
