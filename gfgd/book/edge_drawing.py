@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+from gfgd.figures.style import ROLES
+
 #: Sides of a panel; the vertical range in units of 2/η, the steps, and the largest |x|.
 WIDE, HIGH, GAP, RANGE, STEPS, REACH = 300, 260, 30, (0.95, 1.05), 600, 1.3
 
+# The theme's colours, and on a page without its style sheet those of the figures.
 FLOW, DESCENT, CENTRAL, INK = (
     f"var(--gfgd-{name}, {colour})"
     for name, colour in (
-        ("flow", "#0069a8"),
-        ("descent", "#bf4a00"),
-        ("prediction", "#007a58"),
-        ("ink", "#1f2328"),
+        ("flow", ROLES["flow"]),
+        ("descent", ROLES["descent"]),
+        ("prediction", ROLES["prediction"]),
+        ("ink", ROLES["threshold"]),
     )
 )
 WORDS = (
