@@ -33,12 +33,10 @@ def large_steps(images: Tensor, labels: Tensor, rounds: int) -> Table:
     objective = smooth_network(images, labels)
     start = objective.initial(1, scale=START_SCALE)
     results: dict[str, Flow] = {}
-    runs = [partial(keep, results, name, run) for name, run in flows(objective, start).items()]
-    taken = dict(
-        zip(
-            flows(objective, start), alternate(min(rounds, ROUNDS), *runs, title="(f)"), strict=True
-        )
-    )
+    named = flows(objective, start)
+    runs = [partial(keep, results, name, run) for name, run in named.items()]
+    seconds = alternate(min(rounds, ROUNDS), *runs, title="(f)")
+    taken = dict(zip(named, seconds, strict=True))
     far = distances(objective, start, results)
     rows, measured = [], []
     for name, flow in results.items():

@@ -77,13 +77,8 @@ def gradient_descent(
     # Iterate `iterations` is recorded whether or not record_every divides it; so is where a run
     # that stops at a loss does so.
     rows = -(-iterations // record_every) + 1
-    if checkpoint is None:
-        if until_loss is None:
-            refuse_too_many(
-                rows, point, f"record_every = {record_every}: make it {{fewer}} times larger"
-            )
-        folder = None
-    else:
+    folder = None
+    if checkpoint is not None:
         if update is not torch.sub:
             raise ValueError("checkpoint: is for the plain update; leave one of the two out")
         run = {
@@ -94,6 +89,10 @@ def gradient_descent(
             "until_loss": None if until_loss is None else float(until_loss),
         }
         folder = Checkpoint(checkpoint, run, objective, point, rows)
+    elif until_loss is None:
+        refuse_too_many(
+            rows, point, f"record_every = {record_every}: make it {{fewer}} times larger"
+        )
     descent = _Descent(step_size, point, folder)
     if descent.finished:
         return descent.trajectory()
@@ -111,7 +110,8 @@ def gradient_descent(
             if hopeless or reached:
                 break
             if k < iterations:
-                descent.move_to(k + 1, update(descent.point, step_size * gradient))
+                moved = update(descent.point, step_size * gradient)
+                descent.iteration, descent.point = k + 1, moved
     except BaseException:  # also an interruption from the keyboard: what there is is kept
         descent.save()
         raise
@@ -153,10 +153,6 @@ class _Descent:
             self.folder.points[len(self.steps)] = self.point
         self.steps.append(k)
         self.losses.append(value)
-
-    def move_to(self, iteration: int, point: Tensor) -> None:
-        """Go over to the next iterate."""
-        self.iteration, self.point = iteration, point
 
     def save_now_and_then(self) -> None:
         """Write the state if it is time to."""

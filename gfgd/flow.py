@@ -393,13 +393,11 @@ class _Run:
         finite = states.flatten(1).isfinite().all(dim=1)
         if not finite.all():
             last = int(finite.to(torch.int8).argmin())
-            states, status = (
-                states[:last],
-                _stopped(
-                    times[last - 1],
-                    "the state is not finite at the next time; take a shorter step, or ask for "
-                    "earlier times only",
-                ),
+            states = states[:last]
+            status = _stopped(
+                times[last - 1],
+                "the state is not finite at the next time; take a shorter step, or ask for "
+                "earlier times only",
             )
         return times[: len(states)], states, status
 
