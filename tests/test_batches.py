@@ -50,7 +50,7 @@ def unequal(*tensors, sizes=SIZES):
     return loader(*zip(*(one.split(list(sizes)) for one in tensors), strict=True))
 
 
-def in_one_batch(objective, whole):
+def assert_as_in_one_batch(objective, whole):
     """Compare value and derivatives of two objectives, at the start and elsewhere."""
     generator = torch.Generator().manual_seed(2)
     u, v = torch.randn(2, whole.dimension, generator=generator).double()
@@ -79,7 +79,7 @@ def in_one_batch(objective, whole):
 def test_unequal_batches_are_all_data_in_one(loss):
     inputs, labels = samples()
     whole = Objective.from_module(network(), loss, inputs, labels)
-    in_one_batch(Objective.from_module(network(), loss, unequal(inputs, labels)), whole)
+    assert_as_in_one_batch(Objective.from_module(network(), loss, unequal(inputs, labels)), whole)
 
 
 def test_a_data_set_a_loader_and_several_points(monkeypatch):
@@ -90,7 +90,7 @@ def test_a_data_set_a_loader_and_several_points(monkeypatch):
     whole = Objective.from_module(network(), functional.cross_entropy, inputs, labels)
     for given in (data, DataLoader(data, batch_size=6)):
         objective = Objective.from_module(network(), functional.cross_entropy, given)
-        in_one_batch(objective, whole)
+        assert_as_in_one_batch(objective, whole)
         assert len(list(objective.terms)) == 3
         torch.testing.assert_close(objective.outputs(whole.start), whole.outputs(whole.start))
         points = torch.stack([whole.start, whole.start + 1])
@@ -127,7 +127,7 @@ def test_inputs_as_tuple_or_dict_and_no_targets():
     as_dicts = [{"right": other, "left": one} for one, other in parts]
     as_lists = [([one, other],) for one, other in parts]  # as loaders collate tuples
     for batches in (as_tuples, as_dicts, as_lists):
-        in_one_batch(Objective.from_module(Two(), torch.mean, loader(*batches)), whole)
+        assert_as_in_one_batch(Objective.from_module(Two(), torch.mean, loader(*batches)), whole)
 
     class Pairs(Dataset):
         def __len__(self):
@@ -140,7 +140,9 @@ def test_inputs_as_tuple_or_dict_and_no_targets():
         return (outputs[:, 0] - targets).square().mean()
 
     whole = Objective.from_module(Two(), loss, (left, right), right[:, 0])
-    in_one_batch(Objective.from_module(Two(), loss, DataLoader(Pairs(), batch_size=5)), whole)
+    assert_as_in_one_batch(
+        Objective.from_module(Two(), loss, DataLoader(Pairs(), batch_size=5)), whole
+    )
 
 
 def test_descent_and_flow_run_on_batches():
@@ -335,7 +337,7 @@ def test_losses_that_are_no_mean_and_no_sum_are_refused():
     whole = Objective.from_module(network(), weighted, inputs, labels)
     total = weight[labels].sum()
     remedy = torch.nn.CrossEntropyLoss(weight=weight, reduction="sum")
-    in_one_batch(
+    assert_as_in_one_batch(
         Objective.from_module(network(), lambda *pair: remedy(*pair) / total, batches), whole
     )
 
@@ -362,7 +364,7 @@ def test_a_reduction_that_cannot_be_seen_must_be_said():
     with pytest.raises(ValueError, match=r"cannot be told .* loss.reduction = 'mean' or 'sum'"):
         Objective.from_module(WithLoss(), loss, batches)
     loss.reduction = "mean"
-    in_one_batch(
+    assert_as_in_one_batch(
         Objective.from_module(WithLoss(), loss, batches),
         Objective.from_module(network(), functional.cross_entropy, inputs, labels),
     )
@@ -376,7 +378,7 @@ def test_modules_that_mix_the_samples_of_a_batch_are_refused():
             ValueError, match=r"depends on the others of the batch.*module.eval\(\)"
         ):
             Objective.from_module(module.train(), functional.cross_entropy, batches)
-        in_one_batch(
+        assert_as_in_one_batch(
             Objective.from_module(module.eval(), functional.cross_entropy, batches),
             Objective.from_module(module, functional.cross_entropy, inputs, labels),
         )

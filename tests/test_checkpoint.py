@@ -40,7 +40,7 @@ class Breaking(Objective):
         return super().value_and_gradient(point)
 
 
-def same_bits(found, wanted):
+def assert_same_bits(found, wanted):
     for name in ("times", "points", "losses", "error"):
         left, right = getattr(found, name), getattr(wanted, name)
         assert (left is None) == (right is None)
@@ -71,7 +71,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(kind, tmp_path):
     assert torch.equal(so_far.points, wanted.points[:count])
     used = []
     goes_on = run(kind, tmp_path / "run", progress=lambda left: used.append(len(left)) or left)
-    same_bits(goes_on, wanted)
+    assert_same_bits(goes_on, wanted)
     whole = []
     run(kind, None, progress=lambda left: whole.append(len(left)) or left)
     assert used[0] < whole[0]  # it did not start again
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(kind, tmp_path):
 def test_an_exception_keeps_what_there_is(kind, at, tmp_path):
     with pytest.raises(BrokenError):
         run(kind, tmp_path, objective=Breaking(at))
-    same_bits(run(kind, tmp_path), run(kind, None))
+    assert_same_bits(run(kind, tmp_path), run(kind, None))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,13 +90,13 @@ def test_a_finished_run_is_read(kind, tmp_path):
     wanted = run(kind, tmp_path)
     again = Breaking(1)  # no gradient is asked for
     found = run(kind, tmp_path, objective=again)
-    same_bits(found, wanted)
+    assert_same_bits(found, wanted)
     assert again.calls == 0
-    same_bits(run(kind, None), wanted)
+    assert_same_bits(run(kind, None), wanted)
     stored = trajectory_so_far(tmp_path)
     assert torch.equal(stored.points, wanted.points) and stored.completed
     found.points.zero_()  # a copy: what is in the folder stays
-    same_bits(run(kind, tmp_path), wanted)
+    assert_same_bits(run(kind, tmp_path), wanted)
 
 
 def test_a_run_that_diverged_or_reached_its_loss(tmp_path):
@@ -108,7 +108,7 @@ def test_a_run_that_diverged_or_reached_its_loss(tmp_path):
         wanted = gradient_descent(quartic(), start, **settings)
         for _ in range(2):
             found = gradient_descent(quartic(), start, **settings, checkpoint=tmp_path / name)
-            same_bits(found, wanted)
+            assert_same_bits(found, wanted)
 
 
 def test_batches_and_single_precision(tmp_path):
@@ -117,7 +117,7 @@ def test_batches_and_single_precision(tmp_path):
     found = gradient_descent(
         quadratic(1.0, 2.0), starts, step_size=0.1, iterations=5, checkpoint=tmp_path
     )
-    same_bits(found, wanted)
+    assert_same_bits(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_kill_before_the_first_state_leaves_nothing_in_the_way(tmp_path):
     (tmp_path / "state.npz").unlink()
     (points,) = tmp_path.glob("points-*.npy")
     np.load(points, mmap_mode="r+")[:] = 7
-    same_bits(run("descent", tmp_path), wanted)
+    assert_same_bits(run("descent", tmp_path), wanted)
 
 
 def test_points_that_do_not_fit_are_refused_with_the_remedy(monkeypatch, tmp_path):
