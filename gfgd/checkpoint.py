@@ -151,8 +151,7 @@ class Checkpoint:
 def trajectory_so_far(folder: str | os.PathLike[str]) -> Trajectory:
     """Return what a run with ``checkpoint=folder`` has recorded until its state was last written.
 
-    `status` says whether it is finished. Of a flow that is not, losses are NaN: they are computed
-    at the end.
+    `status` says whether it is finished. Of a flow losses are NaN: they are computed at the end.
 
     Raises
     ------

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torchdiffeq import odeint
+from torchdiffeq._impl.interp import _interp_evaluate
 from torchdiffeq._impl.odeint import SOLVERS
 
 from gfgd import checks
+from gfgd.checkpoint import Checkpoint, refuse_too_many
 from gfgd.derivative_checks import kinked_operations
 from gfgd.objective import Objective
 from gfgd.trajectory import COMPLETED, Trajectory, starting_point
@@ -65,6 +70,7 @@ def gradient_flow(
     estimate_error: bool = True,
     max_gradients: int | None = None,
     progress: Progress = iter,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     """Integrate gradient flow θ' = −∇f(θ), θ(times[0]) = start, to the requested times.
 
@@ -93,6 +99,12 @@ def gradient_flow(
     progress
         Wraps the range of the requested times after the first, as ``tqdm`` does; once for the
         flow, and once more for the second integration.
+    checkpoint
+        A folder, made if need be. The points lie there, not in memory, and every 30 seconds, and
+        when an exception ends the run, the state of the integration is written, between two steps.
+        The same call goes on from there, to the same bits as without the interruption; of a run
+        that is finished it returns the result. :func:`gfgd.checkpoint.trajectory_so_far` reads what
+        there is. The points lie on the CPU then.
 
     Returns
     -------
@@ -138,29 +150,47 @@ def gradient_flow(
     not in the list, whose effect on every single step stays below the tolerances, do not show.
     """
     start = starting_point(start)
+    times = _checked_times(times, start.device)
+    checks.one_of(ADAPTIVE_METHODS, method=method)
+    checks.positive(rtol=rtol, atol=atol)
     if max_gradients is not None:
         checks.whole(1, max_gradients=max_gradients)
-    solution = integrate(
-        lambda _, point: -objective.gradient(point),
+    folder = None
+    if checkpoint is None:
+        refuse_too_many(len(times), start, "times: ask for {fewer} times fewer")
+    else:
+        run = {
+            "method": method,
+            "rtol": float(rtol),
+            "atol": float(atol),
+            "estimate_error": bool(estimate_error),
+            "max_gradients": None if max_gradients is None else int(max_gradients),
+            "times": hashlib.sha256(times.cpu().numpy().tobytes()).hexdigest()[:16],
+        }
+        folder = Checkpoint(checkpoint, run, objective, start, len(times))
+    accuracy, looser = _adaptive_steps(method, rtol, atol, times)
+    solution = _integrated(
+        [
+            _Run(lambda _, point: -objective.gradient(point), method, max_gradients, progress)
+            for _ in range(1 + estimate_error)
+        ],
         start,
         times,
-        method=method,
-        rtol=rtol,
-        atol=atol,
-        estimate_error=estimate_error,
-        max_evaluations=max_gradients,
-        progress=progress,
+        (accuracy, looser),
+        folder,
     )
     doubt = solution.error_doubt
     if estimate_error and doubt is None and (kinked := kinked_operations(objective, start)):
         doubt = f"the gradient may jump: f is computed with {', '.join(kinked)}"
+    device = solution.states.device  # the CPU for those on disk
+    places = (point.to(start.device) for point in solution.states)
     return Trajectory(
-        times=solution.times,
+        times=solution.times.to(device),
         points=solution.states,
-        losses=torch.stack([objective.value(point) for point in solution.states]),
+        losses=torch.stack([objective.value(place) for place in places]).to(device),
         counts={name.replace("evaluations", "gradients"): n for name, n in solution.counts.items()},
         status=solution.status,
-        error=solution.error,
+        error=None if solution.error is None else solution.error.to(device),
         error_doubt=doubt,
     )
 
@@ -227,24 +257,78 @@ def integrate(
         if max_evaluations is not None:
             checks.whole(1, max_evaluations=max_evaluations)
         accuracy, looser = _adaptive_steps(method, rtol, atol, times)
-    run = _Run(field, method, max_evaluations, progress)
-    reached, states, status = run.solve(start, times, accuracy)
-    counts = run.counts()
-    if not estimate_error:
-        return Solution(reached, states, counts, status, spent=run.spent)
-    second = _Run(field, method, max_evaluations, progress)
-    _, rough, second_status = second.solve(start, reached, looser)
-    counts["estimate_evaluations"] = second.evaluations
+    runs = [_Run(field, method, max_evaluations, progress) for _ in range(1 + bool(estimate_error))]
+    return _integrated(runs, start, times, (accuracy, looser))
+
+
+def _integrated(
+    runs: list[_Run],
+    start: Tensor,
+    times: Tensor,
+    accuracies: tuple[dict[str, Any], dict[str, Any]],
+    folder: Checkpoint | None = None,
+) -> Solution:
+    """Integrate once, or a second time with the other accuracy for the estimate of the error."""
+    run, second = runs[0], runs[-1]
     # Where the looser run gave up there is no estimate, and NaN says so.
-    apart = torch.full(states.shape[:-1], math.nan, dtype=torch.float64, device=start.device)
-    apart[: len(rough)] = (states[: len(rough)] - rough).double().norm(dim=-1)
-    doubt = _doubt(run, second, len(reached))
+    shape = (len(times), *start.shape[:-1])
+    apart = torch.full(shape, math.nan, dtype=torch.float64, device=start.device)
+    if folder is None:
+        states = start.new_empty(len(times), *start.shape)
+    else:
+        states = folder.points
+        if folder.state:
+            for name, one in zip(_NAMES, runs, strict=False):
+                one.take_up(name, folder.state)
+            apart = torch.from_numpy(folder.state["apart"]).to(start.device)
+
+    def keep(place: int, state: Tensor) -> None:
+        states[place] = state
+
+    def compare(place: int, state: Tensor) -> None:  # the second run's states are not kept
+        apart[place] = (states[place].to(state) - state).double().norm(dim=-1)
+
+    def save(finished: bool = False, status: str = COMPLETED) -> None:
+        if folder is not None:
+            state = {key: v for n, r in zip(_NAMES, runs, strict=False) for key, v in r.state(n)}
+            folder.save(
+                **state,
+                apart=apart,
+                times=times,
+                recorded=run.last.reached,
+                finished=finished,
+                status=status,
+            )
+
+    def save_now_and_then() -> None:
+        if folder is not None and folder.due():
+            save()
+
+    try:
+        reached, status = run.solve(start, times, accuracies[0], keep, save_now_and_then)
+        second_status = status
+        if second is not run:
+            _, second_status = second.solve(
+                start, times[:reached], accuracies[1], compare, save_now_and_then
+            )
+    except BaseException:  # also an interruption from the keyboard: what there is is kept
+        if run.last.reached:
+            save()
+        raise
+    save(finished=True, status=status)
+    times = times[:reached]
+    states = states[:reached] if folder is None else folder.recorded(reached)
+    counts = run.counts()
+    if second is run:
+        return Solution(times, states, counts, status, spent=run.spent)
+    counts["estimate_evaluations"] = second.evaluations
+    doubt = _doubt(run, second, reached)
     if second_status != COMPLETED:
         doubt = f"the looser integration {second_status}"
-    elif len(reached) < min(2, len(times)):
+    elif reached < min(2, len(apart)):
         doubt = "it stopped before the first requested time: there is nothing to compare"
-    error = apart.cummax(dim=0).values
-    return Solution(reached, states, counts, status, error, doubt, run.spent)
+    error = apart[:reached].cummax(dim=0).values
+    return Solution(times, states, counts, status, error, doubt, run.spent)
 
 
 def _doubt(run: _Run, looser: _Run, reached: int) -> str | None:
@@ -306,6 +390,28 @@ class _Steps:
     jumps: int = 0
 
 
+@dataclass(frozen=True)
+class _Between:
+    """An integration between two steps: all that it needs to go on.
+
+    `numbers` are its counters, `reached` how many requested times it has passed, `state` and
+    `velocity` y and y' at the end `end` of the last step, `step` the next one; None before the
+    first step. `status` is set once it has ended.
+    """
+
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    reached: int = 0
+    state: Tensor | None = None
+    velocity: Tensor | None = None
+    end: Tensor | None = None
+    step: Tensor | None = None
+    status: str | None = None
+
+
+#: What the two integrations are called in a checkpoint.
+_NAMES = ("flow", "looser")
+
+
 class _Run:
     """One integration: counts what torchdiffeq does, and ends it where it must end."""
 
@@ -322,6 +428,7 @@ class _Run:
         self.time = -math.inf  # end of the last accepted step
         self.spent = False
         self.at_last_state = _Steps()
+        self.last = _Between()
 
     def __call__(self, time: Tensor, state: Tensor, *, perturb: object = None) -> Tensor:
         """Evaluate the field; `perturb` is the side of a jump in time, which none has here."""
@@ -382,55 +489,170 @@ class _Run:
             counts |= {"accepted_steps": self.accepted, "rejected_steps": self.rejected}
         return counts
 
+    def state(self, name: str) -> Iterable[tuple[str, Any]]:
+        """Return what `take_up` needs, by name."""
+        last = self.last
+        if last.status is None and last.state is None:
+            return []
+        found = {key: value for key, value in vars(last).items() if key != "numbers"}
+        found |= last.numbers
+        return [(f"{name}_{key}", value) for key, value in found.items() if value is not None]
+
+    def take_up(self, name: str, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state that was written; from the start, if it had not begun then."""
+        prefix = f"{name}_"
+        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if not found:
+            return
+        tensors = {
+            key: torch.from_numpy(found[key])
+            for key in ("state", "velocity", "end", "step")
+            if key in found
+        }
+        status = str(found["status"]) if "status" in found else None
+        known = {*tensors, "reached", "status"}
+        numbers = {key: float(value) for key, value in found.items() if key not in known}
+        self.last = _Between(numbers, int(found["reached"]), **tensors, status=status)
+        self._restore()
+
+    def _numbers(self) -> dict[str, float]:
+        row = self._rejection or (math.nan, math.nan, 0)
+        return {
+            **{name: getattr(self, name) for name in self._COUNTERS},
+            "time": self.time,
+            "spent": self.spent,
+            "steps_at_last_state": self.at_last_state.accepted,
+            "jumps_at_last_state": self.at_last_state.jumps,
+            **{f"rejection_{i}": value for i, value in enumerate(row)},
+        }
+
+    def _restore(self) -> None:
+        numbers = self.last.numbers
+        for name in self._COUNTERS:
+            setattr(self, name, int(numbers[name]))
+        self.time, self.spent = numbers["time"], bool(numbers["spent"])
+        self.at_last_state = _Steps(
+            int(numbers["steps_at_last_state"]), int(numbers["jumps_at_last_state"])
+        )
+        row = int(numbers["rejection_2"])
+        self._rejection = (numbers["rejection_0"], numbers["rejection_1"], row) if row else None
+
+    _COUNTERS = ("evaluations", "accepted", "rejected", "jumps")
+
     def solve(
-        self, start: Tensor, times: Tensor, accuracy: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, str]:
-        """Return the times reached, the states there, and the status."""
+        self,
+        start: Tensor,
+        times: Tensor,
+        accuracy: dict[str, Any],
+        keep: Callable[[int, Tensor], None],
+        between_steps: Callable[[], None],
+    ) -> tuple[int, str]:
+        """Hand the state at each time that is reached to `keep`; return how many, and the status.
+
+        An adaptive method calls `between_steps` before each step, when `last` is up to date.
+        """
+        if self.last.status is not None:
+            return self.last.reached, self.last.status
         if len(times) == 1:
-            return times, start[None], COMPLETED
-        way = self._adaptive if self.method in ADAPTIVE_METHODS else self._fixed
-        states, status = way(start, times, accuracy)
-        finite = states.flatten(1).isfinite().all(dim=1)
-        if not finite.all():
-            last = int(finite.to(torch.int8).argmin())
-            states = states[:last]
-            status = _stopped(
-                times[last - 1],
-                "the state is not finite at the next time; take a shorter step, or ask for "
-                "earlier times only",
-            )
-        return times[: len(states)], states, status
+            keep(0, start)
+            reached, status = 1, COMPLETED
+        elif self.method in ADAPTIVE_METHODS:
+            reached, status = self._adaptive(start, times, accuracy, keep, between_steps)
+        else:
+            reached, status = self._fixed(start, times, accuracy, keep)
+        self.last = _Between(self._numbers(), reached, status=status)
+        return reached, status
 
     def _adaptive(
-        self, start: Tensor, times: Tensor, accuracy: dict[str, Any]
-    ) -> tuple[Tensor, str]:
-        """Return the states at the times up to where it had to stop, and the status.
+        self,
+        start: Tensor,
+        times: Tensor,
+        accuracy: dict[str, Any],
+        keep: Callable[[int, Tensor], None],
+        between_steps: Callable[[], None],
+    ) -> tuple[int, str]:
+        """Integrate up to where it has to stop.
 
         The loop is that of torchdiffeq's ``integrate``. Its own would lose, with a stop, the
         states that it has, and to get them a second time would cost as much as the first.
         """
-        states = start.new_empty(len(times), *start.shape)
-        states[0], reached = start, 1
+        reached = max(1, self.last.reached)
+        if reached == 1:
+            keep(0, start)
         try:
-            solver = SOLVERS[self.method](func=self, y0=start, **accuracy)
-            solver._before_integrate(times)
-            for place in self.progress(range(1, len(times))):
-                states[place] = solver._advance(times[place])
+            solver = self._solver(start, times, accuracy)
+            for place in self.progress(range(reached, len(times))):
+                state = self._advanced(solver, times[place], reached, between_steps)
+                if not state.isfinite().all():
+                    return reached, _stopped(times[place - 1], _NOT_FINITE)
+                keep(place, state)
                 self.at_last_state = _Steps(self.accepted, self.jumps)
                 reached += 1
         except FlowStopError as cause:
             self.spent = isinstance(cause, _AllSpentError)
-            status = _stopped(max(self.time, float(times[0])), str(cause))
-            return states[:reached], status
-        return states, COMPLETED
+            return reached, _stopped(max(self.time, float(times[0])), str(cause))
+        return reached, COMPLETED
 
-    def _fixed(self, start: Tensor, times: Tensor, accuracy: dict[str, Any]) -> tuple[Tensor, str]:
-        """Return the states at all times, or at the first alone if the field stops the run."""
+    def _solver(self, start: Tensor, times: Tensor, accuracy: dict[str, Any]) -> Any:
+        """Return torchdiffeq's solver, at the start or where this integration was."""
+        last = self.last
+        self.evaluations = 0  # what the solver evaluates again to begin with does not count twice
+        solver: Any = SOLVERS[self.method](func=self, y0=start, **accuracy)
+        solver._before_integrate(times)
+        if last.state is not None:
+            self._restore()
+            assert last.velocity is not None and last.end is not None and last.step is not None
+            solver.rk_state = solver.rk_state._replace(
+                y1=last.state.to(start),
+                f1=last.velocity.to(start),
+                t0=last.end.to(times),
+                t1=last.end.to(times),
+                dt=last.step.to(times),
+            )
+            solver.next_step_index = int(last.numbers["next_step_index"])
+        return solver
+
+    def _advanced(
+        self, solver: Any, time: Tensor, reached: int, between_steps: Callable[[], None]
+    ) -> Tensor:
+        """Return the state at a time, after the steps that lead there."""
+        while time > solver.rk_state.t1:
+            now = solver.rk_state
+            # Set free what was for times behind: the interpolant, and the stages of the last step,
+            # a column of which its last velocity is.
+            velocity = now.f1.clone(memory_format=torch.contiguous_format)
+            solver.rk_state = now._replace(f1=velocity, interp_coeff=())
+            numbers = self._numbers() | {"next_step_index": solver.next_step_index}
+            self.last = _Between(numbers, reached, now.y1, velocity, now.t1, now.dt)
+            del now
+            between_steps()
+            solver.rk_state = solver._adaptive_step(solver.rk_state)
+        now = solver.rk_state
+        return _interp_evaluate(now.interp_coeff, now.t0, now.t1, time)
+
+    def _fixed(
+        self,
+        start: Tensor,
+        times: Tensor,
+        accuracy: dict[str, Any],
+        keep: Callable[[int, Tensor], None],
+    ) -> tuple[int, str]:
+        """Integrate to all times, or to none but the first if the field stops the run."""
         try:
             states = odeint(self.__call__, start, times, method=self.method, options=accuracy)
         except FlowStopError as cause:
-            return start[None], _stopped(times[0], str(cause))
-        return cast(Tensor, states), COMPLETED
+            keep(0, start)
+            return 1, _stopped(times[0], str(cause))
+        for place, state in enumerate(cast(Tensor, states)):
+            if not state.isfinite().all():
+                return place, _stopped(times[place - 1], _NOT_FINITE)
+            keep(place, state)
+        return len(times), COMPLETED
+
+
+_NOT_FINITE = (
+    "the state is not finite at the next time; take a shorter step, or ask for earlier times only"
+)
 
 
 def _stopped(time: float | Tensor, cause: str) -> str:

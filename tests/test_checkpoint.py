@@ -17,7 +17,7 @@ from tests.long_run import run
 from tests.small_problems import quadratic, quartic, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ["descent"]
+KINDS = ["descent", "flow"]
 
 
 class BrokenError(Exception):
@@ -77,12 +77,29 @@ def test_a_killed_run_goes_on_to_the_same_bits(kind, tmp_path):
     assert used[0] < whole[0]  # it did not start again
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("at", [1, 2, 40, 90])
-def test_an_exception_keeps_what_there_is(kind, at, tmp_path):
-    with pytest.raises(BrokenError):
-        run(kind, tmp_path, objective=Breaking(at))
-    assert_same_bits(run(kind, tmp_path), run(kind, None))
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("descent", {}),
+        *(("flow", {"method": name}) for name in ("dopri5", "bosh3", "dopri8")),
+        ("flow", {"estimate_error": False}),
+        ("flow", {"max_gradients": 60}),
+    ],
+)
+def test_a_run_that_is_interrupted_again_and_again(kind, changes, tmp_path):
+    wanted = run(kind, None, **changes)
+    total = sum(count for name, count in wanted.counts.items() if "gradients" in name)
+    breaks = 0
+    while True:
+        try:
+            found = run(kind, tmp_path, objective=Breaking(37), **changes)
+        except BrokenError:
+            breaks += 1
+            assert breaks < total
+        else:
+            break
+    assert breaks >= total // 37  # in both integrations
+    assert_same_bits(found, wanted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
