@@ -10,19 +10,23 @@ from pathlib import Path, PurePosixPath
 import nbformat
 from nbformat import NotebookNode
 
+from gfgd.book.boxes import claim_line
 from gfgd.book.citation import cite_this
-from gfgd.book.claims import MIME_TYPE
-from gfgd.book.contents import documents, number_of, title
+from gfgd.book.claims import MIME_TYPE, Claim
+from gfgd.book.contents import documents, number_of, parts, title
 from gfgd.book.downloads import configuration
 from gfgd.book.first_screen import arranged
-from gfgd.book.front_page import chapters_list, filled, hero
+from gfgd.book.front_page import cards, chapters_list, filled, hero
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.merge import with_fresh_prose
-from gfgd.book.numbers import without_e_notation
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
 from gfgd.book.pictures import with_pictures
+from gfgd.book.poster import CHAPTER, poster
+from gfgd.book.previews import POSTER
 from gfgd.book.runs import Run
+from gfgd.book.thumbnails import key_picture
+from gfgd.book.typeset import as_read
 
 SETTINGS = ("_toc.yml", "references.bib")
 
@@ -44,6 +48,7 @@ def assemble(
     files = {name: (root / name).read_bytes() for name in SETTINGS}
     files |= _static(root)
     executed = {_document(root, run): _under_fresh_prose(run) for run in runs}
+    files |= _poster(executed, gathered)
     files |= _generated(root, runs, executed, gathered, complete)
     files |= {f"{document}.ipynb": _page_of(document, executed[document]) for document in executed}
     for document in documents(root):
@@ -69,20 +74,32 @@ def _page_of(document: str, executed: NotebookNode) -> bytes:
     page = with_pictures(arranged(executed, int(number_of(stem))), stem)
     for cell in page.cells:
         for output in cell.get("outputs", []):
-            _write_numbers(output.get("data", {}))
+            _as_read(output.get("data", {}))
     return nbformat.writes(page).encode()
 
 
-def _write_numbers(data: dict) -> None:
-    """Write the numbers of a report or a claim as a reader does, in place."""
-    kind = "text/html" if MIME_TYPE in data else "text/markdown"
-    if kind in data:
-        data[kind] = without_e_notation("".join(data[kind]))
+def _as_read(data: dict) -> None:
+    """Make a report or a claim what a reader wants, in place: no e-notation, a claim in a line."""
+    if MIME_TYPE in data:
+        stored = data[MIME_TYPE]
+        fields = json.loads(stored) if isinstance(stored, str) else stored
+        data["text/html"] = as_read(claim_line(Claim.from_json(fields)))
+    elif "text/markdown" in data:
+        data["text/markdown"] = as_read("".join(data["text/markdown"]))
 
 
 def _static(root: Path) -> dict[str, bytes]:
     paths = (path for path in (root / "_static").rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+def _poster(executed: Mapping[str, NotebookNode], gathered: list[Gathered]) -> dict[str, bytes]:
+    """Return the picture for previews of links, if the chapter that it shows is in the book."""
+    for document, notebook in executed.items():
+        svg = key_picture(notebook) if number_of(document) == CHAPTER else None
+        if svg:
+            return {POSTER: poster(svg, gathered)}
+    return {}
 
 
 def _generated(
@@ -103,12 +120,12 @@ def _generated(
         "_config.yml": configuration(root),
         "_generated/cite.md": cite_this(root),
         "_generated/hero.md": hero(),
-        "_generated/chapters.md": chapters_list(executed),
+        "_generated/chapters.md": chapters_list(executed, parts(root)),
         "index.md": filled(index, gathered, complete=complete),
         "what_holds.md": what_holds(gathered),
         "parameters.md": parameters_page(chapters),
         "_extra/claims.json": claims + "\n",
-    }
+    } | cards(executed)
     return {name: text.encode() for name, text in pages.items()}
 
 

@@ -17,6 +17,7 @@ from gfgd.book.html import build_html
 from gfgd.book.locks import exclusive
 from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
+from gfgd.book.previews import add_previews
 from gfgd.book.runs import Run, Task, run_chapters
 
 DEFAULT_PRESET = "default"
@@ -90,7 +91,7 @@ def build_book(
             root / "_build" / "jupyter-book",
             html,
             library=root / "gfgd",
-            finish=lambda pages: add_downloads(root, pages),
+            finish=lambda pages: _finish(root, pages),
         )
     return Book(html / "index.html", tuple(runs), tuple(gathered), built)
 
@@ -135,6 +136,12 @@ def overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> 
     if dataset is not None and "dataset" in read_parameters(chapter):
         values["dataset"] = dataset
     return values
+
+
+def _finish(root: Path, pages: Path) -> None:
+    """Add to new pages what jupyter-book does not make; the zip, of all of them, comes last."""
+    add_previews(root, pages)
+    add_downloads(root, pages)
 
 
 def _write_claims(root: Path, gathered: list[Gathered]) -> None:

@@ -48,6 +48,16 @@ def chapters(root: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def parts(root: Path) -> list[tuple[str, list[str]]]:
+    """Return the parts of the table of contents: each part's name, and its documents.
+
+    A table of contents without parts is one part without a name.
+    """
+    contents = yaml.safe_load((root / CONTENTS).read_text(encoding="utf-8"))
+    found = contents.get("parts", [contents])
+    return [(part.get("caption", ""), list(_documents(part.get("chapters", [])))) for part in found]
+
+
 def absent_pages(root: Path) -> list[str]:
     """Return the documents of the table of contents that are neither there nor generated."""
     return [

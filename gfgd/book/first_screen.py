@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 
 from gfgd.book.claims import KINDS
 from gfgd.book.execute import PROVENANCE_TAG, read_claims
-from gfgd.book.numbers import without_e_notation
+from gfgd.book.typeset import as_read
 
 ANSWER, PICTURE = "answer", "first-screen"
 SETUP_HEADING = "## Parameters"
@@ -35,6 +35,8 @@ def arranged(notebook: NotebookNode, number: int) -> NotebookNode:
     lifted = [cell for tag in (ANSWER, PICTURE) for cell in _tagged(cells, tag)]
     opening, rest = _split(cells[0])
     provenance = _tagged(cells, PROVENANCE_TAG)
+    for cell in _tagged(lifted, ANSWER):  # a fold ahead of the answer would only be in the way
+        cell.metadata.tags = [*_tags(cell), "remove-input"]
     body = [
         _pointer() if PICTURE in _tags(cell) else cell
         for cell in cells[1:]
@@ -55,7 +57,7 @@ def in_short(notebook: NotebookNode, number: int) -> NotebookNode:
     facts = [f"{minutes} min to read", f"claims: {claims}" if claims else ""]
     if needs := _needs(notebook, number):
         facts.append(f"builds on chapter{'s' * (len(needs) > 1)} {', '.join(needs)}")
-    findings = map(without_e_notation, _findings(notebook.cells)[:FINDINGS])
+    findings = map(as_read, _findings(notebook.cells)[:FINDINGS])
     lines = [":::{admonition} In short", ":class: gfgd-in-short", "", *findings, ""]
     lines += [" · ".join(filter(None, facts)), ":::"]
     return _words("in-short", "\n".join(lines))
@@ -63,7 +65,7 @@ def in_short(notebook: NotebookNode, number: int) -> NotebookNode:
 
 def _findings(cells: list[NotebookNode]) -> list[str]:
     """Return the list that stands under "What was found", an entry a string."""
-    places = [place for place, cell in enumerate(cells) if cell.source.startswith(FOUND_HEADING)]
+    places = [place for place, cell in enumerate(cells) if _last_heading(cell) == FOUND_HEADING]
     if not places:
         return []
     below = takewhile(lambda cell: not _is_heading(cell), cells[places[0] + 1 :])
@@ -123,6 +125,13 @@ def _tags(cell: NotebookNode) -> list[str]:
 
 def _is_heading(cell: NotebookNode) -> bool:
     return cell.cell_type == "markdown" and re.match(r"(\([\w-]+\)=\s*)?#", cell.source) is not None
+
+
+def _last_heading(cell: NotebookNode) -> str:
+    """Return the last heading of a cell of Markdown: what follows the cell stands under it."""
+    lines = cell.source.splitlines() if cell.cell_type == "markdown" else []
+    headings = [line for line in lines if line.startswith("#")]
+    return headings[-1].strip() if headings else ""
 
 
 def _among(cell: NotebookNode, others: Iterable[NotebookNode]) -> bool:

@@ -9,9 +9,13 @@ from gfgd.book.contents import number_of, title
 from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
 from gfgd.book.live import gradient_paths_html
-from gfgd.book.numbers import without_e_notation
 from gfgd.book.pages import Gathered
+from gfgd.book.thumbnails import key_picture, thumbnail
+from gfgd.book.typeset import as_read
 
+#: How many words of a chapter's answer the list of chapters has at least, up to a full stop.
+WORDS = 12
+_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 _CLAIM = re.compile(r"\[\[claim:([a-z0-9-]+)\|([^\]]*)\]\]")
 
 
@@ -39,7 +43,7 @@ def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:
     def number(found: re.Match[str]) -> str:
         name, form = found.groups()
         if name in claims and claims[name].holds:
-            return without_e_notation(f"{claims[name].measured:{form}}").replace("-", "−")
+            return as_read(f"{claims[name].measured:{form}}").replace("-", "−")
         if complete:
             raise BookError(f"the front page quotes {name!r}, a claim that was not shown to hold")
         return "–"
@@ -47,16 +51,68 @@ def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:
     return _CLAIM.sub(number, text)
 
 
-def chapters_list(executed: Mapping[str, NotebookNode]) -> str:
-    """Return the list of chapters, each with its answer, or else its question.
+def chapters_list(
+    executed: Mapping[str, NotebookNode], parts: Iterable[tuple[str, Iterable[str]]]
+) -> str:
+    """Return the list of chapters by part, each with a thumbnail and what it found.
 
-    `executed` maps a chapter's path without suffix to its run, under the prose of now.
+    `executed` maps a chapter's path without suffix to its run, under the prose of now; `parts` are
+    those of the table of contents.
     """
-    lines = ["```{rst-class} gfgd-chapters", "```", ""]
-    for document, notebook in executed.items():
-        number = number_of(document)
-        lines.append(f"- {number}\\. {{doc}}`{title(notebook)} </{document}>`. {_answer(notebook)}")
-    return "\n".join(lines) + "\n"
+    lines = []
+    for caption, documents in parts:
+        chapters = [document for document in documents if document in executed]
+        if not chapters:
+            continue
+        lines += [f"**{caption}**", ""] if caption else []
+        lines += ["```{rst-class} gfgd-chapters", "```", ""]
+        for document in chapters:
+            lines += _entry(document, executed[document])
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _entry(document: str, notebook: NotebookNode) -> list[str]:
+    """Return a chapter's item in the list."""
+    number = number_of(document)
+    picture = _picture(document, notebook, f"list-{number}")
+    fence = ["```{raw} html", picture, "```", ""] if picture else [""]
+    words = f"**{number}.** {{doc}}`{title(notebook)} </{document}>`. {_finding(notebook)}"
+    first, *rest = [*fence, words]
+    # All that belongs to an item of a list in Markdown is indented below it.
+    return [f"- {first}".rstrip(), *(f"  {line}".rstrip() for line in rest)]
+
+
+def cards(executed: Mapping[str, NotebookNode]) -> dict[str, str]:
+    """Return by file name what the front page's cards include: a chapter's picture, as raw HTML."""
+    drawn = {
+        document: _picture(document, notebook, f"card-{number_of(document)}")
+        for document, notebook in executed.items()
+    }
+    return {
+        f"_generated/picture_{number_of(document)}.md": f"```{{raw}} html\n{picture}\n```\n"
+        for document, picture in drawn.items()
+        if picture
+    }
+
+
+def _picture(document: str, notebook: NotebookNode, name: str) -> str | None:
+    """Return a chapter's thumbnail, whose link leads where the title beside it does."""
+    svg = key_picture(notebook)
+    if svg is None:
+        return None
+    link = f'href="{document}.html" tabindex="-1" aria-hidden="true"'
+    return f"<a {link}>{thumbnail(svg, name=f'gfgd-{name}')}</a>"
+
+
+def _finding(notebook: NotebookNode) -> str:
+    """Return the first sentences of a chapter's answer, or question: a dozen words or more."""
+    taken: list[str] = []
+    for sentence in _SENTENCES.split(_answer(notebook)):
+        taken.append(sentence)
+        if len(" ".join(taken).split()) >= WORDS:
+            break
+    return " ".join(taken)
 
 
 def _answer(notebook: NotebookNode) -> str:
@@ -74,4 +130,4 @@ def _answer(notebook: NotebookNode) -> str:
 
 
 def _line(text: str, word: str) -> str:
-    return without_e_notation(" ".join(text.replace(f"**{word}.**", "").split()))
+    return as_read(" ".join(text.replace(f"**{word}.**", "").split()))

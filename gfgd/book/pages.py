@@ -9,8 +9,8 @@ from typing import Any
 
 from gfgd.book.claims import KINDS, MEANINGS, Claim
 from gfgd.book.contents import number_of
-from gfgd.book.numbers import without_e_notation
 from gfgd.book.parameters import Parameter
+from gfgd.book.typeset import as_read
 
 #: The heading of claims that no slide makes.
 BEYOND = "Beyond the slides"
@@ -70,7 +70,7 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
         page += ["", f"## {slide or BEYOND}"]
         for heading, rows in groupby(of_slide, key=_chapter_heading):
             page += ["", heading, "", *_claims_list(rows)]
-    return without_e_notation("\n".join(page) + "\n")
+    return as_read("\n".join(page) + "\n")
 
 
 def _totals(entries: list[Gathered]) -> str:

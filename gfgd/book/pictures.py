@@ -7,6 +7,7 @@ fits the page.
 
 import json
 import re
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -15,6 +16,7 @@ from markdown_it import MarkdownIt
 
 from gfgd.book.contents import number_of
 from gfgd.book.errors import BookError
+from gfgd.book.numbers import without_e_notation
 from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 
 #: Literal colours of the figures, and the CSS variables of ``_static/gfgd.css``.
@@ -26,6 +28,13 @@ VARIABLES = {colour: f"var(--gfgd-{role})" for role, colour in ROLES.items()} | 
     PAPER: "var(--gfgd-paper)",
 }
 _COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
+# Words of a caption that have the colour of a role, if the figure shows it.
+_COLOURED = {
+    "flow": r"\bGF\b|[Gg]radient flow\b",
+    "descent": r"\bGD\b|[Gg]radient descent\b",
+    "bound": r"\bbounds?\b",
+    "prediction": r"\bpredictions?\b",
+}
 
 
 def with_pictures(notebook: nbformat.NotebookNode, stem: str) -> nbformat.NotebookNode:
@@ -50,13 +59,20 @@ def with_pictures(notebook: nbformat.NotebookNode, stem: str) -> nbformat.Notebo
                     f"{stem}: cell {place}: its figure has no alt text; set it in the cell's "
                     'metadata: "mystnb": {"image": {"alt": "…"}}'
                 )
-            html = figure_html(data, alt=alt, number=f"{number}.{count}")
+            # Taken out: myst-nb would make a second figure around this one.
+            caption = cell.metadata.mystnb.pop("figure", {}).get("caption")
+            html = figure_html(
+                data, alt=alt, number=f"{number}.{count}", caption=caption or _first_sentence(alt)
+            )
             output["data"] = nbformat.from_dict({"text/html": html, "text/plain": alt})
     return notebook
 
 
-def figure_html(data: Any, *, alt: str, number: str) -> str:
-    """Return the ``<figure>`` of an output: its renderings, and its caption if it has one."""
+def figure_html(data: Any, *, alt: str, number: str, caption: str = "") -> str:
+    """Return the ``<figure>`` of an output: its renderings, and its caption if it has one.
+
+    `caption`, a line of Markdown, is that of a figure that brings none of its own.
+    """
     stored = data[MIME_TYPE]
     extra = json.loads(stored) if isinstance(stored, str) else stored
     key = f"figure-{number.replace('.', '-')}"
@@ -66,17 +82,35 @@ def figure_html(data: Any, *, alt: str, number: str) -> str:
         for width, svg in renderings.items()
         if svg
     ]
-    caption = extra.get("caption")
+    caption = extra.get("caption") or caption
     if caption:
         words = MarkdownIt("commonmark").renderInline(caption)
-        drawn.append(f"<figcaption>Figure {number}. {words}</figcaption>")
+        words = _coloured(words, [role for role in _COLOURED if f"--gfgd-{role})" in drawn[0]])
+        drawn.append(f"<figcaption>Figure\N{NO-BREAK SPACE}{number}. {words}</figcaption>")
     return f'<figure class="gfgd-figure" id="{key}">{"".join(drawn)}</figure>'
+
+
+def _first_sentence(text: str) -> str:
+    """Return a text up to the first full stop before a capital."""
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", text, maxsplit=1)[0]
+
+
+def _coloured(html: str, roles: Iterable[str]) -> str:
+    """Return a caption with the names of some roles in their colours."""
+    for role in roles:
+        html = re.sub(_COLOURED[role], rf'<span class="gfgd-{role}">\g<0></span>', html)
+    return html
+
+
+def themed(svg: str) -> str:
+    """Return an SVG with the theme's colours in place of those of a white page."""
+    return _COLOUR.sub(lambda found: VARIABLES[found[0].lower()], svg)
 
 
 def _inline(svg: str | list[str], prefix: str, alt: str, kind: str) -> str:
     """Return an SVG for use inside a page: its ids are its own, its colours the theme's."""
     text = svg if isinstance(svg, str) else "".join(svg)
-    text = _COLOUR.sub(lambda found: VARIABLES[found[0].lower()], text)
+    text = re.sub(r">[^<]+<", lambda words: without_e_notation(words[0]), themed(text))
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     # The stylesheet of an inline SVG is the page's; the book's own says the same.
     text = re.sub(r"<style\b.*?</style>", "", text, flags=re.DOTALL)

@@ -1,9 +1,16 @@
 import pytest
 
-from gfgd.book.contents import chapters, find_chapter
+from gfgd.book.contents import chapters, documents, find_chapter, parts
 from gfgd.book.errors import UsageError
 
-from .conftest import write_notebook
+from .conftest import ROOT, write_notebook
+
+
+def test_parts_have_names_and_pages(book):
+    assert parts(book) == [("", documents(book)[1:])]
+    names = [name for name, _ in parts(ROOT)]
+    assert len(names) == 6 and all(names)
+    assert [page for _, pages in parts(ROOT) for page in pages] == documents(ROOT)[1:]
 
 
 def test_find_chapter(book):

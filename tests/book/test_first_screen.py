@@ -62,6 +62,21 @@ def test_the_answer_and_the_picture_come_first_and_the_plumbing_last(page):
     nbformat.validate(page)
 
 
+def test_no_fold_of_code_stands_before_the_answer(page):
+    assert "remove-input" in page.cells[1].metadata.tags
+    assert "remove-input" not in page.cells[2].metadata.tags
+
+
+def test_findings_may_stand_under_the_second_heading_of_a_cell():
+    cells = [
+        new_markdown_cell("# Title"),
+        new_markdown_cell("## Open\n\nWords.\n\n## What was found"),
+        code("found", **{"text/markdown": FOUND}),
+    ]
+    box = arranged(new_notebook(cells=cells), 1).cells[1].source
+    assert "- First finding,\n  at length." in box
+
+
 def test_the_box_has_findings_claims_minutes_and_what_it_builds_on(page):
     box = page.cells[3].source
     assert "- First finding,\n  at length.\n- Second.\n- Third.\n\n" in box

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from gfgd import figures
 from gfgd.book.claims import Claim
 from gfgd.book.errors import BookError
-from gfgd.book.front_page import chapters_list, filled, hero
+from gfgd.book.front_page import cards, chapters_list, filled, hero
 from gfgd.book.pages import Gathered
 
 
@@ -31,11 +34,41 @@ def test_chapters_have_their_answer_or_else_their_question(tmp_path):
         new_output("display_data", data={"text/markdown": "**Answer.** Yes, by 0.5."})
     ]
     first, second = new_notebook(cells=[opening]), new_notebook(cells=[opening, answer])
-    lines = chapters_list({"chapters/01_a": first, "chapters/02_b": second}).splitlines()
-    assert lines[-2:] == [
-        "- 1\\. {doc}`A title </chapters/01_a>`. Is it so?",
-        "- 2\\. {doc}`A title </chapters/02_b>`. Yes, by 0.5.",
-    ]
+    found = {"chapters/01_a": first, "chapters/02_b": second}
+    parts = [("One", ["chapters/01_a"]), ("Two", ["chapters/02_b"]), ("Other", ["api"])]
+    text = chapters_list(found, parts)
+    assert "**1.** {doc}`A title </chapters/01_a>`. Is it so?\n" in text
+    assert "**2.** {doc}`A title </chapters/02_b>`. Yes, by 0.5.\n" in text
+    assert text.index("**One**") < text.index("01_a") < text.index("**Two**")
+    assert "Other" not in text
+
+
+def drawing():
+    figure = figures.curves([1, 2, 3], {"GF": [1, 2, 3], "GD": [1, 2, 2]}, ylabel="distance")
+    cell = new_code_cell("figure", metadata={"tags": ["first-screen"]})
+    cell.outputs = [new_output("display_data", data=figure._repr_mimebundle_())]
+    return new_notebook(cells=[new_markdown_cell("# A title"), cell])
+
+
+def test_a_chapter_with_a_picture_has_a_thumbnail_without_words():
+    text = chapters_list({"chapters/01_a": drawing()}, [("", ["chapters/01_a"])])
+    (fence,) = [line for line in text.splitlines() if "<svg" in line]
+    assert fence.startswith('  <a href="chapters/01_a.html"')
+    assert "var(--gfgd-flow)" in fence and "var(--gfgd-descent)" in fence
+    assert "<text" not in fence and "xtick" not in fence and "xmlns" not in fence
+    # The two lists of pictures of the page share no id.
+    (card,) = cards({"chapters/01_a": drawing()}).values()
+    ids = [set(re.findall(r'id="([^"]*)"', html)) for html in (fence, card)]
+    assert ids[0] and not ids[0] & ids[1]
+    used = re.findall(r"url\(#([^)]*)\)", card)
+    assert used and set(used) <= ids[1]
+
+
+def test_findings_end_with_a_sentence_of_a_dozen_words_or_more():
+    opening = "# A\n\n**Answer.** Yes, it does. " + "Word " * 12 + "end. Not this."
+    notebook = new_notebook(cells=[new_markdown_cell(opening)])
+    text = chapters_list({"chapters/01_a": notebook}, [("", ["chapters/01_a"])])
+    assert text.rstrip().endswith("Word end.") and "Yes, it does." in text
 
 
 def test_the_picture_that_opens_the_book_asks_no_other_host():

@@ -1,0 +1,36 @@
+"""What a chapter's code has written, as a reader wants it: powers of ten, indices, exponents.
+
+Claims and reports are plain text of a program: ``9.7e-01``, ``θ_k``, ``e^{−t}``.
+"""
+
+import re
+
+from gfgd.book.numbers import without_e_notation
+
+# Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
+# min or max, after a single letter (longer names are a program's); or an exponent in braces.
+_MARKED = re.compile(
+    r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
+    r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
+    r"|\^\{(?P<raised>[^{}]*)\}"
+)
+
+
+def as_read(text: str) -> str:
+    """Return a text, in Markdown or HTML, as a reader writes it.
+
+    Examples
+    --------
+    >>> as_read("‖θ_k‖ falls like e^{−t} to 9.7e-05 with `step_size` and my_name")
+    '‖θ<sub>k</sub>‖ falls like e<sup>−t</sup> to 9.7 × 10⁻⁵ with `step_size` and my_name'
+    """
+
+    def marked(found: re.Match[str]) -> str:
+        parts = found.groupdict()
+        if parts["stays"] is not None:
+            return parts["stays"]
+        if parts["raised"] is not None:
+            return f"<sup>{parts['raised']}</sup>"
+        return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"
+
+    return _MARKED.sub(marked, without_e_notation(text))

@@ -1,0 +1,45 @@
+from html.parser import HTMLParser
+
+import pytest
+
+from gfgd.book.boxes import claim_line
+from gfgd.book.claims import Claim
+
+
+class Folded(HTMLParser):
+    """Collects what stands in a summary and what stands outside of it."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.shown, self.folded, self.inside = "", "", False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside |= tag == "summary"
+
+    def handle_endtag(self, tag):
+        self.inside &= tag != "summary"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.shown += data
+        else:
+            self.folded += data
+
+
+@pytest.mark.parametrize("below", [1.0, 0.1])
+def test_a_claim_is_a_line_with_its_number_and_the_rest_is_folded(below):
+    claim = Claim("a-claim", "x < y holds.", 0.5, below=below, slide="S", kind="check")
+    html = claim_line(claim)
+    page = Folded(html)
+    assert "x < y holds." in page.shown and "0.5" in page.shown
+    assert claim.verdict in page.shown
+    assert "below" not in page.shown and "a-claim" not in page.shown
+    assert f"to be below {below:g}" in page.folded
+    assert "check, S" in page.folded and "a-claim" in page.folded
+    assert 'id="claim-a-claim"' in html
+
+
+def test_a_claim_that_fails_stands_open():
+    assert " open" not in claim_line(Claim("a", "s", 0.5, below=1.0))
+    assert " open" in claim_line(Claim("a", "s", 1.5, below=1.0))
