@@ -1,4 +1,4 @@
-"""The command ``gfgd``: run a chapter, sweep one, build the book, make the archive, get the data.
+"""The command ``gfgd``: run or sweep a chapter, report on a network, build the book, get the data.
 
 Exit codes: 0 done; 1 a chapter failed, a page could not be built, or a claim of the book does not
 hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard error.
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, help="default: _build/runs/CHAPTER.ipynb")
     run.add_argument("--html", action="store_true", help="write one HTML file beside it, too")
     run.add_argument("--open", action="store_true", help="write it and open it in the browser")
+    _add_report(commands)
     book = _command(commands, "book", _chapters, "run what has changed and build the book")
     book.add_argument("--preset", help="a file of chapters/presets: quick, paper")
     book.add_argument(
@@ -102,6 +103,32 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "data", _data, "get MNIST and verify it")
     _add_sweep(commands)
     return parser
+
+
+def _add_report(commands) -> None:
+    report = _command(
+        commands, "report", _chapters, "does gradient flow represent GD on a network of yours?"
+    )
+    report.add_argument("network", help="file.py:function that returns a torch.nn.Module")
+    report.add_argument("data", help="file.py:function that returns inputs and targets")
+    report.add_argument("--step-size", type=float, required=True, help="of gradient descent")
+    report.add_argument(
+        "--loss", help="cross_entropy, mse or file.py:function; by default what suits the targets"
+    )
+    report.add_argument(
+        "--iterations", type=_count, default=400, help="a multiple of 50; default: %(default)s"
+    )
+    report.add_argument(
+        "--distance",
+        type=float,
+        default=0.01,
+        help="to keep, as a part of the way that the flow travels; default: %(default)s",
+    )
+    report.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    report.add_argument(
+        "--output", type=Path, default=Path("report.html"), help="default: %(default)s"
+    )
+    report.add_argument("--open", action="store_true", help="open it in the browser")
 
 
 def _add_archive(commands) -> None:

@@ -37,6 +37,47 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def report(options: argparse.Namespace) -> int:
+    """Run the chapter on a reader's own network, and write what it finds; `gfgd report`."""
+    from gfgd.book.report import CHAPTER, RECORDINGS, checked_loss, write_report
+
+    if options.iterations % RECORDINGS:
+        more = RECORDINGS * (options.iterations // RECORDINGS + 1)
+        raise UsageError(
+            f"--iterations {options.iterations}: give a multiple of {RECORDINGS}, such as {more}"
+        )
+    page = options.output
+    if page.suffix != ".html":
+        raise UsageError(f"--output {page}: the report is a page; give a name that ends in .html")
+    executed, numbers = page.with_suffix(".ipynb"), page.with_suffix(".json")
+    for path in (page, numbers, executed):
+        check_output(path)
+    loss = checked_loss(options.network, options.data, options.loss, seed=options.seed)
+    parameters = {
+        "network": options.network,
+        "data": options.data,
+        "loss": loss,
+        "step_size": options.step_size,
+        "iterations": options.iterations,
+        "distance": options.distance,
+        "relative": True,
+        "seed": options.seed,
+    }
+    root = find_root()
+    execute_chapter(find_chapter(CHAPTER, root), executed, parameters)
+    try:
+        say(write_report(executed, page, numbers, parameters))
+    except OSError as error:
+        raise CommandError(
+            f"the report cannot be written: {error}; the run is kept in {executed.resolve()}"
+        ) from error
+    say(f"Its numbers: {numbers.resolve()}; the whole run: {executed.resolve()}")
+    say(f"The report: {page.resolve().as_uri()}")
+    if options.open and not webbrowser.open(page.resolve().as_uri()):
+        raise CommandError("there is no browser to open it with; open the page by hand")
+    return 0
+
+
 def _show(executed: Path, page: Path, *, open_it: bool) -> None:
     """Write a run as one HTML file, and open it in the browser if asked to."""
     from gfgd.book.single_page import write_single_page  # docutils takes a second to come
@@ -95,6 +136,7 @@ def book(options: argparse.Namespace) -> int:
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
+    "report": report,
     "sweep": sweep,
     "book": book,
 }

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 #: Losses that have a short name.
 LOSSES = {
@@ -114,6 +115,8 @@ def make_network(path: str, *, seed: int) -> torch.nn.Module:
 def make_data(path: str, *, seed: int) -> tuple[Any, Any]:
     """Return the inputs and targets, one sample a row, that the function at a path returns.
 
+    A ``Dataset`` or ``DataLoader`` of such pairs takes the place of inputs; targets then are None.
+
     Arrays are turned into tensors, whole numbers among the targets into int64, as PyTorch's losses
     want labels. Inputs may be a tuple or a dict, arguments of the module; targets may be None. The
     function is called without arguments, after ``torch.manual_seed(seed)``.
@@ -126,6 +129,8 @@ def make_data(path: str, *, seed: int) -> tuple[Any, Any]:
     """
     said = f"data = {path!r}"
     pair = _call(path, "data", seed)
+    if isinstance(pair, (Dataset, DataLoader)):
+        return pair, None
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(
             f"{said}: returned {_described(pair)}; must return a pair (inputs, targets)"
