@@ -126,7 +126,7 @@ def test_the_example_of_the_readme(alone):
     assert done.returncode == 0 and "tensor" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["", "run", "book", "sweep", "archive", "data"])
+@pytest.mark.parametrize("command", ["", "run", "report", "book", "sweep", "archive", "data"])
 def test_help(alone, command):
     done = alone("-m", "gfgd.book.cli", *filter(None, [command]), "--help")
     assert done.returncode == 0 and "usage: gfgd" in done.stdout

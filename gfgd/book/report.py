@@ -106,7 +106,10 @@ def report_of(notebook: NotebookNode, network: str) -> NotebookNode:
         if heading:
             cells.append(nbformat.v4.new_markdown_cell(heading, id=f"{tag}-heading"))
         for number, cell in enumerate(_tagged(notebook, tag)):
-            shown = nbformat.v4.new_code_cell("", id=f"{tag}-{number}", outputs=cell.outputs)
+            # With its source, which is not shown: the parser leaves out a cell without one.
+            shown = nbformat.v4.new_code_cell(
+                cell.source, id=f"{tag}-{number}", outputs=cell.outputs
+            )
             shown.metadata = nbformat.from_dict({**cell.metadata, "tags": ["remove-input"]})
             cells.append(shown)
     cells += _tagged(notebook, PROVENANCE_TAG)
@@ -132,4 +135,5 @@ def _texts(notebook: NotebookNode, tag: str) -> str:
 def _made(notebook: NotebookNode) -> dict[str, str]:
     """Return the lines of the section on how the page was made, by name."""
     lines = "\n".join(cell.source for cell in _tagged(notebook, PROVENANCE_TAG)).splitlines()
-    return dict(line[4:].split("**: ", 1) for line in lines if line.startswith("- **"))
+    entries = [line[4:].partition("**: ") for line in lines if line.startswith("- **")]
+    return {name: said for name, _, said in entries}

@@ -8,6 +8,7 @@ file, and so does MathJax: docutils makes MathML itself, but some of it wrong (`
 import base64
 import json
 import re
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,8 @@ from gfgd.book.contents import title
 from gfgd.book.docutils_words import numbers, register
 from gfgd.book.first_screen import arranged
 from gfgd.book.mathjax import mathjax_script
+from gfgd.book.pictures import figure_html
+from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 from gfgd.files import replacing
 
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
@@ -30,6 +33,7 @@ _SETTINGS: dict[str, Any] = {
     "nb_execution_mode": "off",
     "nb_output_stderr": "remove",
     "nb_merge_streams": True,
+    "nb_render_markdown_format": "myst",  # tables and formulas in what a run says
     "myst_enable_extensions": [
         "amsmath",
         "attrs_inline",
@@ -46,26 +50,79 @@ _SETTINGS: dict[str, Any] = {
     "report_level": 4,  # what a single page cannot show is no error of the chapter
     "halt_level": 5,
 }
+# Characters of a figure in two renderings: above, it has one, so that pages are below 2 MB.
+_LARGE = 150_000
 # docutils would have MathJax come from its own host.
 _REMOTE_SCRIPT = re.compile(r"<script[^>]*\bsrc=[^>]*></script>")
 _CHARSET = re.compile(r"<meta charset=[^>]*>\s*")
-_STYLE = """
-:root { color-scheme: light }
+#: The colours of a dark page, as in the book's ``_static/gfgd.css``, by role.
+DARK = {
+    "flow": "#5ab7f2",
+    "descent": "#ff9d5c",
+    "bound": "#dd9fd3",
+    "prediction": "#3fcf9f",
+    "error": "#9aa4af",
+    "threshold": "#e6e6e6",
+    "series": "#aab0ff",
+    "ink": "#e6e6e6",
+    "muted": "#a3abb5",
+    "hair": "#343b44",
+    "contour": "#55606b",
+    "paper": "#121212",
+    "wash": "#221c29",
+}
+#: Those of a light page, in which the figures are drawn.
+LIGHT = ROLES | {
+    "ink": INK,
+    "muted": MUTED,
+    "hair": HAIR,
+    "contour": CONTOUR,
+    "paper": PAPER,
+    "wash": "#f4eef3",
+}
+
+
+def _variables(colours: Mapping[str, str]) -> str:
+    return "; ".join(f"--gfgd-{role}: {colour}" for role, colour in colours.items())
+
+
+_STYLE = (
+    f"""
+:root {{ color-scheme: light dark; {_variables(LIGHT)} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}
+"""
+    + """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif;
-  color: #1f2328; background: #fff; overflow-wrap: break-word }
+  color: var(--gfgd-ink); background: var(--gfgd-paper); overflow-wrap: break-word }
+a { color: var(--gfgd-flow) }
+h1 code, h1 .literal { overflow-wrap: anywhere }
+.gfgd-flow { color: var(--gfgd-flow) } .gfgd-descent { color: var(--gfgd-descent) }
+.gfgd-bound { color: var(--gfgd-bound) } .gfgd-prediction { color: var(--gfgd-prediction) }
+figure.gfgd-figure svg { display: block; overflow: visible }
+figure.gfgd-figure svg text { paint-order: stroke; stroke: var(--gfgd-paper);
+  stroke-linejoin: round; stroke-width: 2.5px }
+figure.gfgd-figure svg.gfgd-narrow { display: none }
+td p, th p { margin: 0 }
+@media screen and (max-width: 40rem) {
+  h1 { font-size: 1.5rem }
+  figure.gfgd-figure svg.gfgd-wide { display: none }
+  figure.gfgd-figure svg.gfgd-narrow { display: block }
+}
 pre, mjx-container { overflow-x: auto; overflow-y: hidden; max-width: 100% }
 mjx-container:not([display]) { display: inline-block; vertical-align: middle }
-pre { font-size: 0.85rem; background: #f6f8fa; padding: 0.6rem; border-radius: 4px }
+pre { font-size: 0.85rem; background: var(--gfgd-wash); padding: 0.6rem; border-radius: 4px }
 table { display: block; overflow-x: auto; border-collapse: collapse; font-size: 0.9rem }
-td, th { padding: 0.25rem 0.7rem; border-bottom: 1px solid #d5dbe1; text-align: left }
+td, th { padding: 0.25rem 0.7rem; border-bottom: 1px solid var(--gfgd-hair); text-align: left }
 figure { margin: 1rem 0 } img, svg { max-width: 100%; height: auto }
-figcaption, summary { color: #59636e; font-size: 0.9rem }
-.statement, aside.admonition { border-left: 4px solid #8a2f7b; padding: 0.1rem 1rem;
+figcaption, summary { color: var(--gfgd-muted); font-size: 0.9rem }
+.statement, aside.admonition { border-left: 4px solid var(--gfgd-bound); padding: 0.1rem 1rem;
   margin: 1rem 0 }
-.statement.proof, .statement.solution { border-color: #d5dbe1 }
-.equation-number { float: right; color: #59636e }
-@media print { summary { display: none } .statement, figure { break-inside: avoid } }
+.statement.proof, .statement.solution { border-color: var(--gfgd-hair) }
+.equation-number { float: right; color: var(--gfgd-muted) }
+@media print { summary { display: none } .statement, figure, tr { break-inside: avoid }
+  h2, h3 { break-after: avoid } }
 """
+)
 
 
 def write_single_page(executed: Path, page: Path) -> None:
@@ -90,7 +147,7 @@ def single_page(notebook: NotebookNode) -> str:
     number = notebook.metadata.get("papermill", {}).get("input_path", "").partition("_")[0]
     if number.isdecimal():
         notebook = arranged(notebook, int(number))
-    _embed_pictures(notebook)
+    _embed_pictures(notebook, number)
     register(numbers(notebook))
     settings = _SETTINGS | {"title": heading}
     with TemporaryDirectory() as folder:  # for what myst-nb would have lie beside the page
@@ -109,26 +166,42 @@ def single_page(notebook: NotebookNode) -> str:
     return text.replace("</head>", f"{head}</head>", 1)
 
 
-def _embed_pictures(notebook: NotebookNode) -> None:
+def _embed_pictures(notebook: NotebookNode, chapter: str) -> None:
     """Put the outputs' pictures into the page, in place of files beside it."""
+    count = 0
     for cell in notebook.cells:
-        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "A figure of this run.")
+        about = cell.metadata.get("mystnb", {})
+        alt = about.get("image", {}).get("alt", "A figure of this run.")
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             kind = next((kind for kind in _PICTURES if kind in data), None)
             if kind is None or "text/html" in data:
                 continue
-            output["data"] = nbformat.from_dict({"text/html": _figure(data, kind, alt)})
+            if MIME_TYPE in data:  # it follows the page's width and colours
+                count += 1
+                # Taken out: myst-nb would make a second figure around this one.
+                caption = about.pop("figure", {}).get("caption", "")
+                number = f"{int(chapter)}.{count}" if chapter.isdecimal() else str(count)
+                html = _inline_figure(data, alt=alt, number=number, caption=caption)
+            else:
+                html = _figure(data, kind, alt)
+            output["data"] = nbformat.from_dict({"text/html": html})
+
+
+def _inline_figure(data: Any, **about: str) -> str:
+    """Return a figure of the library in both renderings, or, where it is large, the wide one."""
+    html = figure_html(data, **about)
+    if len(html) <= _LARGE:
+        return html
+    stored = data[MIME_TYPE]
+    extra = json.loads(stored) if isinstance(stored, str) else stored
+    return figure_html({**data, MIME_TYPE: {**extra, "narrow": None}}, **about)
 
 
 def _figure(data: Any, kind: str, alt: str) -> str:
     stored = "".join(data[kind])
     coded = base64.b64encode(stored.encode()).decode() if kind.endswith("xml") else stored.strip()
-    picture = f'<img src="data:{kind};base64,{coded}" alt="{escape(alt)}">'
-    extra = data.get("application/vnd.gfgd.figure+json")
-    extra = json.loads(extra) if isinstance(extra, str) else extra or {}
-    caption = f"<figcaption>{escape(extra['caption'])}</figcaption>" if extra.get("caption") else ""
-    return f"<figure>{picture}{caption}</figure>"
+    return f'<figure><img src="data:{kind};base64,{coded}" alt="{escape(alt)}"></figure>'
 
 
 def _fold_code(document: nodes.document) -> None:

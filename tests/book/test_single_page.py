@@ -1,16 +1,19 @@
 """A run as one HTML file."""
 
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat import v4
 
 from gfgd.book import commands
 from gfgd.book.cli import main
 from gfgd.book.docutils_words import numbers
 from gfgd.book.execute import Executed
-from gfgd.book.single_page import single_page
+from gfgd.book.single_page import DARK, LIGHT, single_page
+from gfgd.figures import curves
 
 from .conftest import CLAIM, write_notebook
 from .watching import PATIENCE, watch
@@ -42,6 +45,7 @@ It is so again.
 u_{tt} = u_{xx}
 ```
 """
+LONG = f"<desc>{'x' * 200_000}</desc></svg>"
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
     "rkJggg=="
@@ -74,6 +78,42 @@ def test_the_page_says_what_the_notebook_says(notebook, tmp_path, monkeypatch):
     assert body.index("<details>") < body.index("hidden") < body.index("</details>")
     assert body.index("</details>") < body.index("data:image/png") < body.index("two")
     assert "system-message" not in body
+
+
+def test_what_a_run_says_has_tables_and_formulas():
+    table = "| $x$ | y |\n|---|---|\n| 1 | 2 |"
+    said = v4.new_output("display_data", {"text/markdown": table, "text/plain": table})
+    cells = [v4.new_markdown_cell("# Title"), v4.new_code_cell("said", outputs=[said])]
+    page = single_page(v4.new_notebook(cells=cells))
+    body = page[page.index("<body") :]
+    assert "<table" in body and r"\(x\)" in body and "|---" not in body
+
+
+def test_a_figure_follows_width_and_theme_and_is_one_rendering_where_it_is_large():
+    line = torch.linspace(0, 1, 5)
+    drawn = curves(line, {"gradient flow": line}, ylabel="y")._repr_mimebundle_()
+    large = dict(drawn, **{"image/svg+xml": drawn["image/svg+xml"].replace("</svg>", LONG)})
+    caption = {"figure": {"caption": "**Says.** What."}, "image": {"alt": "A line."}}
+    cells = [v4.new_markdown_cell("# Title")]
+    for data in (drawn, large):
+        output = v4.new_output("display_data", data)
+        cells.append(v4.new_code_cell("draw()", outputs=[output], metadata={"mystnb": caption}))
+    body = single_page(v4.new_notebook(cells=cells)).partition("<body")[2]
+    assert body.count('class="gfgd-wide"') == body.count('class="gfgd-narrow"') == 1
+    assert body.count("<svg") == 3 and body.count("<img") == 0
+    assert "Figure\N{NO-BREAK SPACE}2. <strong>Says.</strong>" in body
+    assert "var(--gfgd-flow)" in body and "#0069a8" not in body
+
+
+def test_its_colours_are_those_of_the_book():
+    css = (Path(__file__).parents[2] / "_static" / "gfgd.css").read_text(encoding="utf-8")
+    for selector, colours in (("html", LIGHT), (r'html\[data-theme="dark"\]', DARK)):
+        block = re.search(rf"^{selector} {{(.*?)}}", css, flags=re.DOTALL | re.MULTILINE)
+        assert block
+        book = dict(re.findall(r"--gfgd-(\w+): (#\w+)", block[1]))
+        if colours is LIGHT:  # figures tell ink from threshold, and paper from white, by one bit
+            book |= {role: LIGHT[role] for role in ("ink", "paper")}
+        assert colours == book
 
 
 def test_it_asks_no_other_host(notebook):
