@@ -1,0 +1,1 @@
+"""Eight kinds of network as their users write them, each reported on by ``gfgd report``."""
