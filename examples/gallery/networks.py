@@ -3,7 +3,7 @@
 Each is reported on by, for example,
 
     gfgd report examples/gallery/networks.py:cnn_batch_norm examples/gallery/networks.py:images \
-        --step-size 0.1 --iterations 100
+        --step-size 0.1 --iterations 50
 
 The data are 100 of scikit-learn's handwritten digits, or the text that describes them.
 """
@@ -73,7 +73,7 @@ def mlp_layer_norm() -> nn.Module:
 def cnn_batch_norm() -> nn.Module:
     """Return a convolutional network with batch normalisation, in eval mode.
 
-    Its running statistics are those of the data at the start.
+    Its running statistics were gathered on the data, at the start.
     """
     network = nn.Sequential(
         nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.SiLU(),
