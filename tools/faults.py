@@ -26,6 +26,14 @@ class Fault:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
+#: Chapter 09 on the linear network alone, a tenth as long, from a start that a seed draws.
+_SHORT_LINEAR = (
+    ("activations", "['linear']"),
+    ("iterations", "1000"),
+    ("spectrum_times", "10"),
+    ("start", "2"),
+)
+
 FAULTS = (
     Fault(
         "descent-half-step",
@@ -198,7 +206,7 @@ FAULTS = (
         "generator = torch.Generator().manual_seed(5)",
         "09",
         "tests/networks/test_networks.py",
-        (("iterations", "1000"), ("spectrum_times", "10")),
+        _SHORT_LINEAR,
     ),
     Fault(
         "loss-without-mean",
@@ -208,7 +216,7 @@ FAULTS = (
         "total = len(self.inputs) + 100",
         "09",
         "tests/networks/test_networks.py",
-        (("iterations", "1000"), ("spectrum_times", "10")),
+        _SHORT_LINEAR,
     ),
     Fault(
         "eigenvalue-of-the-wrong-end",
@@ -218,17 +226,26 @@ FAULTS = (
         "low = range(1, min(smallest, size - 1) + 1)",
         "09",
         "tests/test_spectrum.py",
-        (("iterations", "1000"), ("spectrum_times", "10")),
+        _SHORT_LINEAR,
     ),
     Fault(
-        "bound-clipped-early",
+        "leading-order-halved",
         "the leading order is taken at half its size",
         "gfgd/bounds/leading_order.py",
         "return step_size * self.coefficient.norm(dim=-1)",
         "return 0.5 * step_size * self.coefficient.norm(dim=-1)",
-        "11",
+        "03",
         "tests/bounds/test_leading_order.py",
-        (("iterations", "1000"),),
+    ),
+    Fault(
+        "residual-curvature-halved",
+        "the verified bound on λmin is half of what was verified",
+        "gfgd/verified/residual_curvature.py",
+        "return (Upper(shift) + lacking + rounding) * self.stretch + self.error",
+        "return (Upper(shift / 2) + lacking + rounding) * self.stretch + self.error",
+        "11",
+        "tests/verified/test_residual_curvature.py",
+        (("activations", "['linear']"), ("iterations", "1000")),
     ),
     Fault(
         "quantum-doubled",
@@ -258,13 +275,13 @@ FAULTS = (
         "tests/imperfections/test_gates.py",
     ),
     Fault(
-        "saltation-inverted",
-        "the saltation factor is inverted",
-        "gfgd/imperfections/gates.py",
-        "return velocity_after / velocity_before",
-        "return velocity_before / velocity_after",
+        "gate-part-with-a-sign",
+        "a gate's part of a distance takes the side on which a run is, z − z′ for |z − z′|",
+        "gfgd/imperfections/budget.py",
+        "return -c * (z - z_other).abs() * differs",
+        "return -c * (z - z_other) * differs",
         "13",
-        "tests/imperfections/test_gates.py",
+        "tests/imperfections/test_budget.py",
     ),
     Fault(
         "barrett-dherin-quarter",
