@@ -35,7 +35,7 @@ from tools.faults import FAULTS, Fault
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "_build" / "planted_faults.json"
 #: Seconds after which a chapter with a fault is stopped: a fault may make a loop long.
-LONGEST = 1200
+LONGEST = 3600
 
 
 @dataclass(frozen=True)
