@@ -1,7 +1,8 @@
 """Proofs by computer: bounds in which every error is enclosed, rounding included.
 
-:func:`enclose` takes a linear network, its data, a start, a step size and a number of iterations,
-and returns for every k an interval that is proved to contain ‖θ_k − θ(kη)‖.
+:func:`enclose` takes a network that is linear or has a smooth activation, its data, a start, a step
+size and a number of iterations, and returns for every k an interval that is proved to contain
+‖θ_k − θ(kη)‖.
 :func:`residual_curvature` bounds λmin of a linear network from the residual alone, verified or
 plain. What is taken for granted stands in :data:`TRUSTED`.
 

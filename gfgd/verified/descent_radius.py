@@ -14,6 +14,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from gfgd.verified.directed import (
     total,
 )
 from gfgd.verified.flow_tube import Cell, total_length
-from gfgd.verified.linear_network import LinearNetwork, chain
+from gfgd.verified.linear_network import LinearNetwork, NetworkData, chain
 from gfgd.verified.residual_curvature import (
     NotVerifiedError,
     change_of_form,
@@ -107,14 +109,14 @@ class Ball:
             lipschitz=lipschitz(network, norms, slope),
             largest_output=largest,
             slope_error=rounded.right[1].error,
-            step_error=step_size * error + _step_rounding(here, step, cell.weights),
+            step_error=step_size * error + step_rounding(here, step, cell.weights),
             largest_curvature=largest_curvature(network, cell, reach, norms, slope),
             value_error=length_of(part.rounding_of_values() for part in cell.weights),
             slope_value_error=cell.slope.remainder + cell.slope.rounding_of_values(),
         )
 
 
-def _step_rounding(point: Upper, step: Upper, parts: Sequence[TaylorModel]) -> Upper:
+def step_rounding(point: Upper, step: Upper, parts: Sequence[TaylorModel]) -> Upper:
     """Return a bound of the rounding of θ − η∇f, ‖θ‖ ≤ point, ‖η∇f‖ ≤ step.
 
     η and η∇f are rounded by less than 3u together, the difference by u, all relative to their
@@ -174,7 +176,7 @@ class Place:
 
     tau: float
     flow: list[np.ndarray]
-    slope: np.ndarray
+    slope: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,7 @@ class Comparison:
 class Descent:
     """GD in float64 with the radius ρ_k around the exact iterate."""
 
-    def __init__(self, network: LinearNetwork, start: Sequence[np.ndarray], step_size: Fraction):
+    def __init__(self, network: Any, start: Sequence[np.ndarray], step_size: Fraction):
         self.network = network
         self.weights = [weight.copy() for weight in start]
         self.step_size = float(step_size)
@@ -201,7 +203,7 @@ class Descent:
         self.radius = Upper(0.0)
         self.iteration = 0
 
-    def ball(self, cell: Cell, reach: Upper) -> Ball:
+    def ball(self, cell: Cell, reach: Upper) -> Any:
         """Return the ball's constants, if GD's step is small enough for the theorem in it.
 
         Raises
@@ -209,7 +211,7 @@ class Descent:
         NotVerifiedError
             If η λmax ≤ 2 cannot be proved.
         """
-        ball = Ball.around(self.network, cell, reach, self.step_bound)
+        ball = self._ball(cell, reach)
         if not ball.largest_curvature * self.step_bound <= 2:
             raise NotVerifiedError(
                 f"step_size = {self.step_size:g}, iteration {self.iteration} "
@@ -228,11 +230,17 @@ class Descent:
                 raise ValueError(f"iterations {steps} are not in the cell")
             taus = np.array([float(tau) for tau in exact])
             flow = [part.values_at(taus) for part in cell.weights]
-            slopes = cell.slope.values_at(taus)
+            slopes = self._slopes(cell, taus)
             for place, tau in enumerate(taus.tolist()):
                 yield Place(tau, [values[place] for values in flow], slopes[place])
 
-    def compare(self, cell: Cell, ball: Ball, place: Place) -> Comparison:
+    def _ball(self, cell: Cell, reach: Upper) -> Any:
+        return Ball.around(self.network, cell, reach, self.step_bound)
+
+    def _slopes(self, cell: Cell, taus: np.ndarray) -> Any:
+        return cell.slope.values_at(taus)
+
+    def compare(self, cell: Cell, ball: Any, place: Place) -> Comparison:
         """Return the distance of θ_k from θ(kη), enclosed.
 
         Raises
@@ -254,7 +262,7 @@ class Descent:
             changes,
         )
 
-    def step(self, cell: Cell, ball: Ball, place: Place, changes: Sequence[Upper]) -> None:
+    def step(self, cell: Cell, ball: Any, place: Place, changes: Sequence[Upper]) -> None:
         """Take the step from θ̂_k, and enlarge the radius by the theorem."""
         links = chain(self.weights, lambda matrix: self._slope(matrix, ball))
         differs = norm(links.right[1] - place.slope) * (1 + 2 * UNIT)
@@ -286,3 +294,14 @@ class Descent:
 def between(first: Upper, last: Upper, tau: float) -> Upper:
     """Return a bound of (1 − τ) first + τ last for a τ that was rounded by at most u."""
     return first * (1 - tau + 2 * UNIT) + last * (tau + UNIT)
+
+
+@singledispatch
+def descent_on(network: NetworkData, start: Sequence[np.ndarray], step_size: Fraction) -> Descent:
+    """Return GD on the network from W_1 … W_n."""
+    raise TypeError(f"no proof for {type(network).__name__}")
+
+
+@descent_on.register
+def _(network: LinearNetwork, start: Sequence[np.ndarray], step_size: Fraction) -> Descent:
+    return Descent(network, start, step_size)

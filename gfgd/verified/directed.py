@@ -176,6 +176,13 @@ def norm(array: np.ndarray) -> Upper:
     return ((Upper(float(flat @ flat)) + n * UNDERFLOW) * (1 + 2 * gamma(n))).sqrt()
 
 
+def largest_row(matrix: np.ndarray) -> Upper:
+    """Return an upper bound of the norms of all rows, as `norm` does."""
+    n = matrix.shape[1]
+    squares = Upper(float(np.einsum("ij,ij->i", matrix, matrix).max(initial=0.0)))
+    return ((squares + n * UNDERFLOW) * (1 + 2 * gamma(n))).sqrt()
+
+
 def norm_below(array: np.ndarray) -> float:
     """Return a lower bound of the Frobenius norm, from Σa² ≥ (s − nω)(1 − γ_n)."""
     flat = array.ravel()

@@ -1,4 +1,4 @@
-"""How far gradient descent is from gradient flow on a linear network: a proof, by computer."""
+"""How far gradient descent is from gradient flow on a network: a proof, by computer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gfgd import checks
 from gfgd.networks import FullyConnected
-from gfgd.verified.descent_radius import Ball, Comparison, Descent, OutOfReachError, Place
+from gfgd.verified.descent_radius import Ball, Comparison, OutOfReachError, Place, descent_on
 from gfgd.verified.directed import (
     NotVerifiedError,
     Upper,
@@ -29,11 +29,11 @@ from gfgd.verified.directed import (
 )
 from gfgd.verified.flow_tube import Cell, Settings, tube
 from gfgd.verified.linear_network import (
-    LinearNetwork,
+    NetworkData,
     checked_start,
     digest,
-    from_objective,
 )
+from gfgd.verified.smooth_enclosure import network_of
 
 #: What the proof takes for granted.
 TRUSTED = (
@@ -163,8 +163,10 @@ def enclose(
     Parameters
     ----------
     objective
-        A linear fully connected network (any depth from 2, any widths, cross-entropy or half the
-        squared error) over float64 data. The float64 numbers are the data, exactly.
+        A fully connected network that is linear, or has tanh or softplus (any depth from 2, any
+        widths, cross-entropy or half the squared error) over float64 data. The float64 numbers
+        are the data, exactly. The mathematical log(1 + eᶻ) is meant by softplus; what PyTorch
+        computes for z > 20 is not.
     start
         θ_0 = θ(0), float64, shape ``(d,)``.
     step_size
@@ -183,7 +185,8 @@ def enclose(
     Raises
     ------
     ValueError
-        If the network is not linear, has one layer, data, start or arguments are unfit.
+        If the network's activation is another, it has one layer, data, start or arguments are
+        unfit.
     NotVerifiedError
         If something cannot be proved: which, at which t or k, and what would help.
     """
@@ -192,7 +195,7 @@ def enclose(
     eta = exact(step_size, name="step_size")
     checks.positive(step_size=float(eta))
     kept = _checked_iterates(keep, iterations)
-    network = from_objective(objective)
+    network = network_of(objective)
     weights = network.weights(checked_start(objective, start))
     check_arithmetic()
     run = _Run(network, weights, eta, iterations, set(kept))
@@ -222,7 +225,7 @@ class _Run:
 
     def __init__(
         self,
-        network: LinearNetwork,
+        network: NetworkData,
         weights: list[np.ndarray],
         step_size: Fraction,
         iterations: int,
@@ -231,7 +234,7 @@ class _Run:
         self.network = network
         self.iterations = iterations
         self.keep = keep
-        self.descent = Descent(network, weights, step_size)
+        self.descent = descent_on(network, weights, step_size)
         self.finished = False
         self.end = Fraction(0)
         self.cells: list[tuple[float, ...]] = []  # end, rates, exponent, defect, radius

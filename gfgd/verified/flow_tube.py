@@ -18,11 +18,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import singledispatch
+from typing import Any, Protocol
 
 import numpy as np
 
 from gfgd.verified.directed import UNDERFLOW, UNIT, Upper, gamma, length_of, norm, total
-from gfgd.verified.linear_network import Chain, LinearNetwork, PathTooLongError, chain
+from gfgd.verified.linear_network import (
+    Chain,
+    LinearNetwork,
+    NetworkData,
+    PathTooLongError,
+    chain,
+)
 from gfgd.verified.residual_curvature import (
     Form,
     NotVerifiedError,
@@ -31,6 +39,15 @@ from gfgd.verified.residual_curvature import (
     lipschitz,
 )
 from gfgd.verified.taylor_models import TaylorModel, model
+
+
+class Gradients(Protocol):
+    """Models of a gradient along v."""
+
+    def gradient(self) -> list[TaylorModel]:
+        """Return ∂f/∂W_j for each layer."""
+        ...
+
 
 #: Times are multiples of it, so that they are exact in float64.
 QUANTUM = Fraction(1, 2**14)
@@ -69,7 +86,7 @@ class Cell:
     weights
         v on the cell: a model without remainder for each layer.
     models
-        The gradient's chain along v.
+        What the gradient along v is made of: a chain, or the passes of a smooth network.
     chord
         By how much λmin(R) may lie below the chord −(1 − τ)m_i − τm_{i+1}.
     rates
@@ -85,7 +102,7 @@ class Cell:
     start: Fraction
     length: Fraction
     weights: list[TaylorModel]
-    models: Chain
+    models: Any
     chord: Upper
     rates: tuple[Upper, Upper]
     defect: Upper
@@ -104,7 +121,7 @@ class Cell:
 
 
 def tube(
-    network: LinearNetwork,
+    network: NetworkData,
     start: Sequence[np.ndarray],
     horizon: Fraction,
     settings: Settings,
@@ -117,14 +134,14 @@ def tube(
         If a cell cannot be verified; it says which, why, and what would help.
     """
     weights, time, radius = list(start), Fraction(0), Upper(0.0)
-    rate, vector = _node_rate(network, weights, None)
+    rate, vector = rate_at_node(network, weights, None)
     length = Fraction(1, 128)
     while time < horizon:
         wanted = _in_quanta(min(length, horizon - time))
         allowed = settings.chord * float(rate) + settings.chord_floor
         trial = _shrink_until_fine(network, weights, wanted, allowed, settings, time)
         ended = [part.coefficients.sum(0) for part in trial.weights]
-        following, vector = _node_rate(network, ended, vector)
+        following, vector = rate_at_node(network, ended, vector)
         cell, jump = _verified(network, trial, time, (rate, following), radius)
         yield cell
         weights, time, rate, radius = ended, cell.end, following, cell.radius + jump
@@ -142,28 +159,39 @@ class _Trial:
 
     length: Fraction
     weights: list[TaylorModel]
-    models: Chain
+    models: Any
     chord: Upper
     defect: Upper
     largest_defect: Upper
 
-    def parts(self) -> tuple[Fraction, list[TaylorModel], Chain, Upper]:
+    def parts(self) -> tuple[Fraction, list[TaylorModel], Any, Upper]:
         """Return what a cell takes over."""
         return self.length, self.weights, self.models, self.chord
 
     @classmethod
-    def of(cls, network: LinearNetwork, coefficients: list[np.ndarray], length: Fraction) -> _Trial:
+    def of(cls, network: NetworkData, coefficients: list[np.ndarray], length: Fraction) -> _Trial:
         """Return the trial of the polynomial with these coefficients, one array a layer."""
         order = len(coefficients[0]) + 1  # two more than v's: the products' largest truncated terms
         weights = [TaylorModel(part, Upper(0.0), order) for part in coefficients]
-        models = chain(weights, network.slope_model)
+        models, deviation = enclosed_along(network, weights)
         largest, integral = defect(weights, models, float(length))
-        deviation = Form.of(models).chord_deviation()
         return cls(length, weights, models, deviation, integral, largest)
 
 
+@singledispatch
+def enclosed_along(network: NetworkData, weights: Sequence[TaylorModel]) -> tuple[Gradients, Upper]:
+    """Return models of the gradient along v, and by how much λmin(R) may lie below its chord."""
+    raise TypeError(f"no proof for {type(network).__name__}")
+
+
+@enclosed_along.register
+def _(network: LinearNetwork, weights: Sequence[TaylorModel]) -> tuple[Chain, Upper]:
+    models = chain(weights, network.slope_model)
+    return models, Form.of(models).chord_deviation()
+
+
 def _shrink_until_fine(
-    network: LinearNetwork,
+    network: NetworkData,
     weights: Sequence[np.ndarray],
     length: Fraction,
     allowed: float,
@@ -202,7 +230,7 @@ def _shrink_until_fine(
 
 
 def _verified(
-    network: LinearNetwork,
+    network: NetworkData,
     trial: _Trial,
     time: Fraction,
     rates: tuple[Upper, Upper],
@@ -216,9 +244,9 @@ def _verified(
     jump = gamma(len(trial.weights[0].coefficients) + 1) * total_length(trial.weights)
     ball, exponent = before * 2 + trial.defect * 10 + 1e-11, Upper(0.0)
     for _ in range(6):
-        steepness = _steepness(network, trial, ball)
-        last = rates[1] + steepness * jump
-        exponent = ((rates[0] + last) * 0.5 + trial.chord + steepness * ball) * length
+        steep = steepness(network, trial.models, ball)
+        last = rates[1] + steep * jump
+        exponent = ((rates[0] + last) * 0.5 + trial.chord + steep * ball) * length
         if exponent < 100:  # more is hopeless, and its exponential may overflow
             after = exponent.exp() * (before + trial.defect)
             if after < ball and jump <= ball:
@@ -233,10 +261,16 @@ def _verified(
     )
 
 
-def _steepness(network: LinearNetwork, trial: _Trial, radius: Upper) -> Upper:
+@singledispatch
+def steepness(network: NetworkData, models: Gradients, radius: Upper) -> Upper:
     """Return a Lipschitz constant of R on the balls of that radius around v on the cell."""
-    norms = [part.spectral + radius for part in trial.weights]
-    slope = trial.models.right[1]
+    raise TypeError(f"no proof for {type(network).__name__}")
+
+
+@steepness.register
+def _(network: LinearNetwork, models: Chain, radius: Upper) -> Upper:
+    norms = [part.spectral + radius for part in models.weights]
+    slope = models.right[1]
     moved = network.smoothness * end_to_end_lipschitz(norms) * radius
     return lipschitz(network, norms, slope.spectral + slope.remainder + moved)
 
@@ -246,7 +280,7 @@ def total_length(parts: Sequence[TaylorModel]) -> Upper:
     return length_of(part.frobenius for part in parts)
 
 
-def defect(parts: Sequence[TaylorModel], models: Chain, cell: float) -> tuple[Upper, Upper]:
+def defect(parts: Sequence[TaylorModel], models: Gradients, cell: float) -> tuple[Upper, Upper]:
     """Return bounds of sup ‖v' + ∇f(v)‖ and of its integral over a cell of that length.
 
     v' = Σ (k + 1) V_{k+1} τᵏ/h. Its coefficients and those of the gradient's models are added in
@@ -276,14 +310,22 @@ def _defect_coefficient(part: TaylorModel, gradient: TaylorModel, k: int, cell: 
     return norm(value) * (1 + UNIT) + rounding + UNDERFLOW * value.size
 
 
+@singledispatch
 def flow_coefficients(
-    network: LinearNetwork, weights: Sequence[np.ndarray], order: int, length: float
+    network: NetworkData, weights: Sequence[np.ndarray], order: int, length: float
 ) -> list[np.ndarray]:
     """Return Taylor coefficients of gradient flow in τ = t/h, a ``(order + 1, …)`` array a layer.
 
     Computed in float64 order by order: coefficient k of the gradient's chain gives coefficient
     k + 1 of the weights. Nothing is proved here; the defect is bounded afterwards.
     """
+    raise TypeError(f"no proof for {type(network).__name__}")
+
+
+@flow_coefficients.register
+def _(
+    network: LinearNetwork, weights: Sequence[np.ndarray], order: int, length: float
+) -> list[np.ndarray]:
     n = len(weights)
     layers = [Series(weight.shape, order) for weight in weights]
     flipped = [Series(weight.shape[::-1], order) for weight in weights]
@@ -345,10 +387,18 @@ class Series:
         )
 
 
-def _node_rate(
+@singledispatch
+def rate_at_node(
+    network: NetworkData, weights: Sequence[np.ndarray], guess: np.ndarray | None
+) -> tuple[Upper, np.ndarray | None]:
+    """Return m with λmin(R) ≥ −m at W_1 … W_n, verified, and a guess for the next node."""
+    raise TypeError(f"no proof for {type(network).__name__}")
+
+
+@rate_at_node.register
+def _(
     network: LinearNetwork, weights: Sequence[np.ndarray], guess: np.ndarray | None
 ) -> tuple[Upper, np.ndarray]:
-    """Return m with λmin(R) ≥ −m at W_1 … W_n, verified, and Lanczos' vector."""
     models = chain([model(weight) for weight in weights], network.slope_model)
     reduced = Reduced.at(models)
     rate, vector = reduced.largest_rate(guess)

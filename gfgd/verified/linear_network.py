@@ -69,8 +69,8 @@ def chain(weights: Sequence[Matrix], slope: Callable[[Matrix], Matrix]) -> Chain
 
 
 @dataclass(frozen=True, eq=False)
-class LinearNetwork:
-    """The data of a linear network's loss: float64 numbers, taken as exact.
+class NetworkData:
+    """The data of a fully connected network's loss: float64 numbers, taken as exact.
 
     `inputs` X (N, d₀), `loss` with its targets, `widths` d₀ … d_n.
     """
@@ -99,14 +99,24 @@ class LinearNetwork:
         """An upper bound of ‖X‖₂."""
         return spectral_norm(self.inputs)
 
+    def weights(self, point: np.ndarray) -> list[np.ndarray]:
+        """Return W_1 … W_n of a flat θ, shapes (d_j, d_{j−1})."""
+        return unflattened(point, self.widths)
+
+    def hashes(self) -> dict[str, str]:
+        """Return SHA-256 sums of the data, as float64 in the machine's byte order."""
+        targets = self.loss.onehot if isinstance(self.loss, CrossEntropy) else self.loss.wanted
+        return {"inputs": digest(self.inputs), "targets": digest(targets)}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearNetwork(NetworkData):
+    """The data of a linear network's loss, and ∇φ."""
+
     @cached_property
     def smoothness(self) -> Upper:
         """An upper bound of ∇²φ ⪯ curvature of the loss × λmax(XᵀX/N)."""
         return self.inputs_spectral * self.inputs_spectral / self.samples * self.loss.curvature
-
-    def weights(self, point: np.ndarray) -> list[np.ndarray]:
-        """Return W_1 … W_n of a flat θ, shapes (d_j, d_{j−1})."""
-        return unflattened(point, self.widths)
 
     def slope(self, end_to_end: np.ndarray) -> np.ndarray:
         """Return G = ∇φ(E) in float64, shape (d_n, d₀)."""
@@ -177,11 +187,6 @@ class LinearNetwork:
             product = product @ weight
         return float(np.abs(self.inputs @ product.T).max())
 
-    def hashes(self) -> dict[str, str]:
-        """Return SHA-256 sums of the data, as float64 in the machine's byte order."""
-        targets = self.loss.onehot if isinstance(self.loss, CrossEntropy) else self.loss.wanted
-        return {"inputs": digest(self.inputs), "targets": digest(targets)}
-
 
 def unflattened(point: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
     """Return W_1 … W_n of a flat θ, shapes (d_j, d_{j−1})."""
@@ -206,35 +211,41 @@ def from_objective(objective: FullyConnected) -> LinearNetwork:
     Raises
     ------
     ValueError
-        If the network is not linear (the gradient of ReLU jumps; tanh is not covered), has one
-        layer (then f is convex), its loss is neither of the library's, or its data are not
-        float64 or not finite.
+        If the network is not linear, has one layer (then f is convex), its loss is neither of the
+        library's, or its data are not float64 or not finite.
     """
     inputs = checked_inputs(objective)
+    return LinearNetwork(inputs, loss_of(objective), tuple(objective.widths))
+
+
+def loss_of(objective: FullyConnected) -> Loss:
+    """Return the loss with its targets, or say that the proofs do not know it."""
     targets = objective.targets
-    loss: Loss
     if objective.loss is cross_entropy:
         labels = torch.nn.functional.one_hot(targets.long(), objective.widths[-1])
-        loss = CrossEntropy(labels.double().cpu().numpy())
-    elif objective.loss is half_squared_error:
-        loss = HalfSquaredError(targets.cpu().numpy())
-    else:
-        name = getattr(objective.loss, "__name__", repr(objective.loss))
-        raise ValueError(
-            f"objective: its loss is {name}, and the proofs are for cross_entropy and "
-            "half_squared_error; for another convex loss residual_curvature(..., loss=...) "
-            "gives the bound on λmin, not verified"
-        )
-    return LinearNetwork(inputs, loss, tuple(objective.widths))
+        return CrossEntropy(labels.double().cpu().numpy())
+    if objective.loss is half_squared_error:
+        return HalfSquaredError(targets.cpu().numpy())
+    name = getattr(objective.loss, "__name__", repr(objective.loss))
+    raise ValueError(
+        f"objective: its loss is {name}, and the proofs are for cross_entropy and "
+        "half_squared_error; for another convex loss residual_curvature(..., loss=...) "
+        "gives the bound on λmin of a linear network, not verified"
+    )
 
 
 def checked_inputs(objective: FullyConnected) -> np.ndarray:
     """Return the inputs X as a float64 array ``(N, d₀)``, or say why there is no theorem."""
     if objective.activation.name != "linear":
         raise ValueError(
-            f"objective: its activation is {objective.activation.name!r}, and the proofs are for "
+            f"objective: its activation is {objective.activation.name!r}, and this proof is for "
             "linear networks; give activation='linear'"
         )
+    return checked_data(objective)
+
+
+def checked_data(objective: FullyConnected) -> np.ndarray:
+    """Return the inputs X as a float64 array ``(N, d₀)``, or say what is wrong with the data."""
     if objective.depth < 2:
         raise ValueError("objective: has one layer, so f is convex; give it a hidden layer")
     inputs, targets = objective.inputs, objective.targets

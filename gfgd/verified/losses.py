@@ -217,7 +217,7 @@ def _softmax_defect(slopes: np.ndarray, q: np.ndarray) -> np.ndarray:
     weights = 1.0 / np.arange(1, last + 2)
     size = (np.abs(left).sum(2) * weights[:, None]).sum(0)
     size += np.abs(turned[count:]).sum((0, 2)) / (count + 1)
-    size += _products_above(np.abs(q).sum(2), np.abs(mean[:, :, 0]), last) / (last + 2)
+    size += products_above(np.abs(q).sum(2), np.abs(mean[:, :, 0]), last) / (last + 2)
     # Rounding: at most 2L + K + 6 operations lead from q and Z' to any coefficient of `left`.
     share, slope = np.abs(q).sum(0), np.abs(slopes).sum(0)
     rate = (np.abs(q) * np.arange(degree + 1)[:, None, None]).sum(0)
@@ -225,7 +225,7 @@ def _softmax_defect(slopes: np.ndarray, q: np.ndarray) -> np.ndarray:
     return size + float(gamma(3 * degree + classes + 20)) * absolute.sum(1)
 
 
-def _products_above(first: np.ndarray, second: np.ndarray, last: int) -> np.ndarray:
+def products_above(first: np.ndarray, second: np.ndarray, last: int) -> np.ndarray:
     """Return Σ_{i+j>last} first_i second_j, over the first axes."""
     after = np.cumsum(second[::-1], 0)[::-1]  # after[j] = Σ_{l ≥ j} second_l
     tail = np.zeros(first.shape[1:])

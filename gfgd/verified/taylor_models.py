@@ -8,8 +8,8 @@ The coefficients are float64 arrays, taken as exact; ρ is an upper bound in the
 :class:`Size` is the same arithmetic on norms alone. It bounds what a chain of products rounds when
 it is evaluated in float64 anywhere in a set on which only norms are known.
 
-Both multiply with ``@`` and transpose with ``.T``, as arrays do. So a formula that is written once
-is evaluated on arrays, on models and on sizes.
+Both multiply with ``@``, entry by entry with ``*``, and transpose with ``.T``, as arrays do. So a
+formula that is written once is evaluated on arrays, on models and on sizes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gfgd.verified.directed import (
     UNIT,
     Upper,
     gamma,
+    largest_row,
     norm,
     product_rounding,
     spectral_norm,
@@ -64,11 +65,26 @@ class TaylorModel:
         """An upper bound of ‖Σ_i C_i τⁱ‖_F on [0, 1]."""
         return total(self.norms)
 
+    @cached_property
+    def entries(self) -> list[Upper]:
+        """The largest absolute entry of each C_i."""
+        return [Upper(float(np.abs(part).max(initial=0.0))) for part in self.coefficients]
+
+    @cached_property
+    def largest(self) -> Upper:
+        """An upper bound of all |entries| of Σ_i C_i τⁱ on [0, 1]."""
+        return total(self.entries)
+
+    @cached_property
+    def row(self) -> Upper:
+        """An upper bound of the norms of all rows of Σ_i C_i τⁱ on [0, 1]."""
+        return total(largest_row(part) for part in self.coefficients)
+
     @property
     def T(self) -> TaylorModel:
         """The transposed model; its norms need not be computed again."""
         swapped = TaylorModel(self.coefficients.transpose(0, 2, 1), self.remainder, self.order)
-        for name in ("norms", "spectral", "frobenius"):
+        for name in ("norms", "spectral", "frobenius", "entries", "largest"):
             if name in self.__dict__:
                 swapped.__dict__[name] = self.__dict__[name]
         return swapped
@@ -100,6 +116,49 @@ class TaylorModel:
             + self.remainder * other.remainder
         )
         return TaylorModel(coefficients, carried + truncated + rounding, self.order)
+
+    def __mul__(self, other: TaylorModel) -> TaylorModel:
+        """Return a model of every entrywise product F ∘ G.
+
+        As for matrix products, with ‖A ∘ B‖_F ≤ ‖A‖_F max |B|.
+        """
+        pairs = min(len(self.coefficients), len(other.coefficients))
+        degrees = min(self.order + 1, len(self.coefficients) + len(other.coefficients) - 1)
+        coefficients = np.zeros((degrees, *self.coefficients.shape[1:]))
+        for i, part in enumerate(self.coefficients[:degrees]):
+            count = min(len(other.coefficients), degrees - i)
+            coefficients[i : i + count] += part * other.coefficients[:count]
+        truncated = total(
+            self.norms[i] * total(other.entries[max(0, self.order + 1 - i) :])
+            for i in range(len(self.norms))
+            if self.order + 1 - i < len(other.norms)
+        )
+        rounding = gamma(pairs + 1) * self.frobenius * other.largest
+        carried = (
+            self.remainder * other.largest
+            + other.remainder * self.largest
+            + self.remainder * other.remainder
+        )
+        lost = UNDERFLOW * pairs * coefficients.size
+        return TaylorModel(coefficients, carried + truncated + rounding + lost, self.order)
+
+    def plus(self, other: TaylorModel) -> TaylorModel:
+        """Return a model of every F + G."""
+        longer, shorter = self.coefficients, other.coefficients
+        if len(longer) < len(shorter):
+            longer, shorter = shorter, longer
+        coefficients = longer.copy()
+        coefficients[: len(shorter)] += shorter
+        rounding = UNIT * total(norm(part) for part in coefficients[: len(shorter)])
+        return TaylorModel(
+            coefficients, self.remainder + other.remainder + rounding * (1 + 2 * UNIT), self.order
+        )
+
+    def scaled(self, factor: float) -> TaylorModel:
+        """Return a model of factor × F; the float is taken as exact, the products are rounded."""
+        rounding = UNIT * abs(factor) * self.frobenius + UNDERFLOW * self.coefficients.size
+        remainder = self.remainder * abs(factor) + rounding
+        return TaylorModel(factor * self.coefficients, remainder, self.order)
 
     def values_at(self, taus: np.ndarray) -> np.ndarray:
         """Return Σ_i C_i τⁱ for many τ at once, in float64, shape ``(len(taus), rows, columns)``.
@@ -151,18 +210,33 @@ class Size:
     """What is known of a matrix that is computed in float64: its norms, and its error.
 
     `spectral` and `frobenius` bound the true matrix, `error` the Frobenius distance of the
-    computed one from it, `shape` is its shape.
+    computed one from it, `shape` is its shape. No entry of the true matrix exceeds `largest`; where
+    none is given, its spectral norm.
     """
 
     spectral: Upper
     frobenius: Upper
     error: Upper
     shape: tuple[int, ...]
+    largest: Upper | None = None
 
     @property
     def T(self) -> Size:
         """The transposed matrix."""
-        return Size(self.spectral, self.frobenius, self.error, self.shape[::-1])
+        return Size(self.spectral, self.frobenius, self.error, self.shape[::-1], self.largest)
+
+    @property
+    def entry(self) -> Upper:
+        """An upper bound of all |entries| of the true matrix."""
+        return self.spectral if self.largest is None else self.largest
+
+    def __mul__(self, other: Size) -> Size:
+        """Return what is known of the entrywise product of the two, computed."""
+        frobenius = min(self.frobenius * other.entry, self.entry * other.frobenius)
+        carried = self.error * other.entry + other.error * self.entry + self.error * other.error
+        rounding = UNIT * (frobenius + carried) + UNDERFLOW * self.shape[0] * self.shape[1]
+        entry = self.entry * other.entry
+        return Size(frobenius, frobenius, carried + rounding, self.shape, entry)
 
     def __matmul__(self, other: Size) -> Size:
         """Return what is known of the product of the two computed matrices, computed."""

@@ -201,7 +201,7 @@ def softmax_defects():
 def products_above():
     first, second = rng(0).uniform(size=(4, 1)), rng(1).uniform(size=(6, 1))
     true = sum(first[i] * second[j] for i in range(4) for j in range(6) if i + j > 5)
-    assert np.isclose(losses._products_above(first, second, 5), true, rtol=1e-12).all()
+    assert np.isclose(losses.products_above(first, second, 5), true, rtol=1e-12).all()
 
 
 def softmax_at_a_point():

@@ -138,7 +138,7 @@ def softmax_growth_dropped(patch):
 
 
 def softmax_tail_dropped(patch):
-    patch.setattr(losses, "_products_above", lambda first, *_: np.zeros(first.shape[1:]))
+    patch.setattr(losses, "products_above", lambda first, *_: np.zeros(first.shape[1:]))
 
 
 def softmax_recurrence_wrong(patch):
@@ -280,7 +280,7 @@ def curvature_from_above_too_small(patch):
 
 
 def step_exact(patch):
-    patch.setattr(descent_radius, "_step_rounding", zero)
+    patch.setattr(descent_radius, "step_rounding", zero)
     patch.setattr(losses.CrossEntropy, "slope_error", zero)
     everywhere(patch, "gamma", zero)
 
