@@ -44,8 +44,8 @@ def fingerprint(
     """
     notebook = nbformat.read(chapter, as_version=4)
     modules = imported_files(notebook_imports(notebook), root)
-    # A module's scripts, such as live_animation.js of live.py, end up in the chapter's outputs.
-    scripts = {path for module in modules for path in module.parent.glob(f"{module.stem}_*.js")}
+    # Scripts beside a module, as in gfgd/book/live, end up in the chapter's outputs.
+    scripts = {path for module in modules for path in module.parent.glob("*.js")}
     files = sorted(modules | scripts)
     files += [root / "requirements.lock", *sorted(data)]
     digest = hashlib.sha256()

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from nbformat import NotebookNode
 
+from gfgd.book import live
 from gfgd.book.contents import number_of, title
 from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
-from gfgd.book.live import gradient_paths_html
 from gfgd.book.pages import Gathered
 from gfgd.book.thumbnails import key_picture, thumbnail
 from gfgd.book.typeset import as_read
@@ -21,10 +21,10 @@ _CLAIM = re.compile(r"\[\[claim:([a-z0-9-]+)\|([^\]]*)\]\]")
 
 def hero() -> str:
     """Return the live picture that opens the book."""
-    html = gradient_paths_html(
+    picture = live.gradient_paths(
         landscape="valley", start=(-1.0, 2.0), step_size=0.07, horizon=4.5, name="gfgd-hero"
     )
-    return f"```{{raw}} html\n{html}\n```\n"
+    return f"```{{raw}} html\n{picture.html}\n```\n"
 
 
 def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:

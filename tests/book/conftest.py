@@ -8,9 +8,11 @@ import pytest
 from nbformat import v4
 
 from ..conftest import missing
+from .watching import watch
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
+PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
 
 PARAMETERS = "step_size: float = 0.001  # η₀\nwidths: list[int] = [50, 50]  # hidden widths\n"
 PARAMETERS += 'dataset: str = "digits"  # which data'
@@ -77,3 +79,23 @@ def tiny(book: Path) -> Path:
 
     write_tiny(book / "chapters" / "01_tiny.ipynb")
     return book
+
+
+@pytest.fixture
+def open_html(browser, tmp_path):
+    """Open HTML as a page of its own, the network cut; nothing may go wrong on it."""
+    contexts, wrong = [], []
+
+    def open_it(html, **options):
+        path = tmp_path / "page.html"
+        path.write_text(PAGE + html, encoding="utf-8")
+        contexts.append(browser.new_context(offline=True, **options))
+        page = contexts[-1].new_page()
+        watch(page, wrong)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -46,8 +46,9 @@ def test_editing_what_no_chapter_imports_changes_none(root, path):
 
 
 def test_a_modules_scripts_belong_to_it(root):
-    assert changed(root, "gfgd/book/claims_fold.js") == [True, False]
-    assert changed(root, "gfgd/book/build_fold.js") == [False, False]
+    assert changed(root, "gfgd/book/fold.js") == [True, False]
+    (root / "gfgd" / "other").mkdir()
+    assert changed(root, "gfgd/other/fold.js") == [False, False]
 
 
 def test_the_lock_changes_all(root):

@@ -1,4 +1,4 @@
-"""What may go wrong on a page in the browser, noted."""
+"""A page in the browser: what goes wrong on it, noted, and a finger that moves over it."""
 
 PATIENCE = 120_000  # milliseconds: a page of many formulas, on a busy machine
 
@@ -11,3 +11,16 @@ def watch(page, wrong):
     page.on(
         "request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url)
     )
+
+
+def swipe(page, x, y, across, down, count=12):
+    """Move a finger over the page."""
+    session = page.context.new_cdp_session(page)
+
+    def send(kind, points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    send("touchStart", [{"x": x, "y": y}])
+    for i in range(1, count + 1):
+        send("touchMove", [{"x": x + across * i / count, "y": y + down * i / count}])
+    send("touchEnd", [])

@@ -11,34 +11,13 @@ from gfgd import Objective, gradient_descent, gradient_flow
 from gfgd.book import live
 from gfgd.problems.landscapes import LANDSCAPES, landscape
 
-PAGE = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-
-
-@pytest.fixture
-def open_page(browser, tmp_path):
-    contexts, wrong = [], []
-
-    def open_it(html, **options):
-        path = tmp_path / "page.html"
-        path.write_text(PAGE + html, encoding="utf-8")
-        contexts.append(browser.new_context(offline=True, **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda m: wrong.append(m.text) if m.type != "log" else None)
-        page.on("requestfailed", lambda request: wrong.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert wrong == []
+from .watching import swipe
 
 
 def picture(name="bowl", start=(1.5, 1.0), step_size=0.1, horizon=3.0):
-    return live.gradient_paths_html(
+    return live.gradient_paths(
         landscape=name, start=start, step_size=step_size, horizon=horizon
-    )
+    ).html
 
 
 def result(page):
@@ -67,8 +46,8 @@ def assert_agrees(shown):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", LANDSCAPES)
-def test_numbers_are_the_librarys(open_page, name):
-    page = open_page(picture(name, start=(-1.3, 0.55), step_size=0.05, horizon=4.0))
+def test_numbers_are_the_librarys(open_html, name):
+    page = open_html(picture(name, start=(-1.3, 0.55), step_size=0.05, horizon=4.0))
     assert_agrees(result(page))
     page.locator("input.x").fill("0.85")
     page.locator("input.y").fill("1.25")
@@ -79,8 +58,8 @@ def test_numbers_are_the_librarys(open_page, name):
 
 
 @pytest.mark.browser
-def test_the_picture_says_when_descent_diverges(open_page):
-    page = open_page(picture("quartic", start=(2.0, 2.0), step_size=1.0, horizon=10.0))
+def test_the_picture_says_when_descent_diverges(open_html):
+    page = open_html(picture("quartic", start=(2.0, 2.0), step_size=1.0, horizon=10.0))
     shown = result(page)
     gd, _ = from_the_library(shown)
     assert not gd.completed and f"iteration {shown['diverged']}" in gd.status
@@ -88,8 +67,8 @@ def test_the_picture_says_when_descent_diverges(open_page):
 
 
 @pytest.mark.browser
-def test_mouse_keyboard_and_choices(open_page):
-    page = open_page(picture())
+def test_mouse_keyboard_and_choices(open_html):
+    page = open_html(picture())
     handle = page.get_by_role("slider", name="Start")
     box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -127,8 +106,8 @@ def test_mouse_keyboard_and_choices(open_page):
 
 
 @pytest.mark.browser
-def test_on_a_phone_by_touch_and_on_a_dark_page(open_page):
-    page = open_page(
+def test_on_a_phone_by_touch_and_on_a_dark_page(open_html):
+    page = open_html(
         picture(), viewport={"width": 390, "height": 800}, has_touch=True, color_scheme="dark"
     )
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -143,23 +122,10 @@ def test_on_a_phone_by_touch_and_on_a_dark_page(open_page):
     assert colours == ["rgb(31, 35, 40)", "rgb(255, 255, 255)"]  # a page without a theme
 
 
-def swipe(page, x, y, across, down, count=12):
-    """Move a finger over the page."""
-    session = page.context.new_cdp_session(page)
-
-    def send(kind, points):
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    send("touchStart", [{"x": x, "y": y}])
-    for i in range(1, count + 1):
-        send("touchMove", [{"x": x + across * i / count, "y": y + down * i / count}])
-    send("touchEnd", [])
-
-
 @pytest.mark.browser
-def test_a_finger_on_the_ring_drags_it_and_elsewhere_scrolls_the_page(open_page):
+def test_a_finger_on_the_ring_drags_it_and_elsewhere_scrolls_the_page(open_html):
     filler = "<div style='height: 3000px'></div>"
-    page = open_page(
+    page = open_html(
         picture() + filler, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
     )
     box = page.locator(".handle .ring").bounding_box()
@@ -175,8 +141,8 @@ def test_a_finger_on_the_ring_drags_it_and_elsewhere_scrolls_the_page(open_page)
 
 
 @pytest.mark.browser
-def test_two_pictures_on_a_page_do_not_disturb_each_other(open_page):
-    page = open_page(picture() + picture("saddle"))
+def test_two_pictures_on_a_page_do_not_disturb_each_other(open_html):
+    page = open_html(picture() + picture("saddle"))
     first, second = page.locator(".gfgd-live").all()
     second.locator("input.x").fill("0.5")
     assert json.loads(first.get_attribute("data-result"))["start"] == [1.5, 1.0]
@@ -192,16 +158,13 @@ def frames():
     return made
 
 
-def animated(capsys, monkeypatch):
-    shown = []
-    monkeypatch.setattr(live, "display", lambda bundle, raw: shown.append(bundle))
-    live.animation(frames(), alt='Bars that "grow".', interval=60)
-    return shown[0]["text/html"]
+def animated():
+    return live.animation(frames(), alt='Bars that "grow".', interval=60).html
 
 
 @pytest.mark.browser
-def test_animation_plays_and_pauses(open_page, capsys, monkeypatch):
-    page = open_page(animated(capsys, monkeypatch))
+def test_animation_plays_and_pauses(open_html):
+    page = open_html(animated())
     image = page.get_by_role("img", name='Bars that "grow".')
     first = image.get_attribute("src")
     page.wait_for_function("src => document.querySelector('img').src !== src", arg=first)
@@ -214,8 +177,8 @@ def test_animation_plays_and_pauses(open_page, capsys, monkeypatch):
 
 
 @pytest.mark.browser
-def test_animation_waits_where_motion_is_unwelcome(open_page, capsys, monkeypatch):
-    page = open_page(animated(capsys, monkeypatch), reduced_motion="reduce")
+def test_animation_waits_where_motion_is_unwelcome(open_html):
+    page = open_html(animated(), reduced_motion="reduce")
     first = page.locator("img").get_attribute("src")
     page.wait_for_timeout(200)
     assert page.locator("img").get_attribute("src") == first
@@ -223,12 +186,11 @@ def test_animation_waits_where_motion_is_unwelcome(open_page, capsys, monkeypatc
     page.wait_for_function("src => document.querySelector('img').src !== src", arg=first)
 
 
-def test_what_is_shown_has_words_and_asks_no_other_host(monkeypatch):
-    shown = []
-    monkeypatch.setattr(live, "display", lambda bundle, raw: shown.append(bundle))
-    live.gradient_paths(landscape="bowl", start=(1, 1), step_size=0.1, horizon=2)
-    assert "live picture" in shown[0]["text/plain"]
-    assert "http" not in shown[0]["text/html"]
+def test_what_is_shown_has_words_and_asks_no_other_host():
+    shown = live.gradient_paths(landscape="bowl", start=(1, 1), step_size=0.1, horizon=2)
+    bundle = shown._repr_mimebundle_()
+    assert "live picture" in bundle["text/plain"]
+    assert "http" not in bundle["text/html"]
     with pytest.raises(ValueError, match="landscape = 'hill'"):
         picture("hill")
     with pytest.raises(ValueError, match="step_size = 0"):
@@ -239,7 +201,7 @@ def test_what_is_shown_has_words_and_asks_no_other_host(monkeypatch):
 
 def edge(**changes):
     settings = {"step_size": 0.1, "pull": 0.05, "start": 0.3, "sharpness": 0.98, "step": 330}
-    return live.edge_of_stability_html(**(settings | changes))
+    return live.edge_of_stability(**(settings | changes)).html
 
 
 def assert_is_the_librarys_edge(shown):
@@ -257,8 +219,8 @@ def edge_result(page):
 
 
 @pytest.mark.browser
-def test_the_edge_agrees_with_the_library_by_mouse_and_keyboard(open_page):
-    page = open_page(edge())
+def test_the_edge_agrees_with_the_library_by_mouse_and_keyboard(open_html):
+    page = open_html(edge())
     assert_is_the_librarys_edge(edge_result(page))
     ring = page.locator(".handle .ring").bounding_box()
     x, y = ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2
@@ -288,9 +250,9 @@ def test_the_edge_agrees_with_the_library_by_mouse_and_keyboard(open_page):
 
 
 @pytest.mark.browser
-def test_the_edge_fits_a_phone_and_is_dragged_by_a_finger(open_page):
+def test_the_edge_fits_a_phone_and_is_dragged_by_a_finger(open_html):
     filler = "<div style='height: 3000px'></div>"
-    page = open_page(
+    page = open_html(
         edge() + filler, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -311,8 +273,8 @@ def test_the_edge_fits_a_phone_and_is_dragged_by_a_finger(open_page):
 
 
 @pytest.mark.browser
-def test_without_a_script_the_edge_stands_finished(open_page):
-    page = open_page(edge(), java_script_enabled=False, viewport={"width": 390, "height": 844})
+def test_without_a_script_the_edge_stands_finished(open_html):
+    page = open_html(edge(), java_script_enabled=False, viewport={"width": 390, "height": 844})
     drawing = page.get_by_role("img", name="gradient descent winds")
     assert 150 < drawing.bounding_box()["height"] < 300
     assert page.get_by_text("central flow", exact=True).is_visible()
@@ -329,8 +291,8 @@ def test_without_a_script_the_edge_stands_finished(open_page):
 
 
 @pytest.mark.browser
-def test_a_script_takes_the_drawings_place(open_page):
-    page = open_page(edge())
+def test_a_script_takes_the_drawings_place(open_html):
+    page = open_html(edge())
     assert page.get_by_role("img").count() == 0
     assert page.get_by_role("slider", name="Start").is_visible()
 

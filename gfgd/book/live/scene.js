@@ -120,6 +120,7 @@
           --muted: var(--gfgd-muted, #59636e); --hair: var(--gfgd-hair, #d5dbe1);
           --wash: var(--gfgd-wash, #f4eef3); --flow: var(--gfgd-flow, #0069a8);
           --descent: var(--gfgd-descent, #bf4a00); --prediction: var(--gfgd-prediction, #007a58);
+          --bound: var(--gfgd-bound, #8a2f7b);
           background: var(--paper); color: var(--ink); container-type: inline-size; margin: 1.2rem 0 0.4rem; position: relative; }
     /* On the outer <svg>: browsers ignore touch-action on its children. */
     .gfgd-scene svg { touch-action: pan-y pinch-zoom; display: block; overflow: visible; user-select: none; -webkit-user-select: none; }
@@ -128,12 +129,14 @@
     .gfgd-scene text.title { font-weight: 600; }
     .gfgd-scene text.label { font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
     .gfgd-scene text.note { font-weight: 400; }
-    .gfgd-scene text.descent { fill: var(--descent); } .gfgd-scene text.flow { fill: var(--flow); } .gfgd-scene text.prediction { fill: var(--prediction); }
+    .gfgd-scene text.descent { fill: var(--descent); } .gfgd-scene text.flow { fill: var(--flow); } .gfgd-scene text.prediction { fill: var(--prediction); } .gfgd-scene text.bound { fill: var(--bound); }
     .gfgd-scene .axis { stroke: var(--muted); } .gfgd-scene .edge { stroke: var(--ink); stroke-width: 1; }
     .gfgd-scene .null { stroke: var(--muted); stroke-dasharray: 2 4; }
     .gfgd-scene .unstable { fill: var(--wash); }
     .gfgd-scene path.descent { stroke: var(--descent); stroke-width: 1.8; stroke-linejoin: round; }
     .gfgd-scene path.flow { stroke: var(--flow); } .gfgd-scene path.prediction { stroke: var(--prediction); }
+    .gfgd-scene path.bound { stroke: var(--bound); stroke-width: 2; } .gfgd-scene path.threshold { stroke: var(--ink); stroke-width: 1; }
+    .gfgd-scene path.area { stroke: none; fill-opacity: 0.18; } .gfgd-scene path.area.bound { fill: var(--bound); }
     .gfgd-scene path.thick { stroke-width: 3; stroke-linecap: round; }
     .gfgd-scene path.faint { opacity: 0.3; stroke-width: 1.1; }
     .gfgd-scene path.jump { stroke-width: 1; stroke-dasharray: 3 3; }
@@ -151,6 +154,8 @@
     .gfgd-scene .slider { display: grid; grid-template-columns: 6.2em 1fr 3.2em; align-items: center; gap: 0.5em; min-height: 40px; font-size: 0.9rem; }
     .gfgd-scene .slider input { width: 100%; min-width: 0; min-height: 40px; margin: 0; accent-color: var(--descent); touch-action: pan-y; }
     .gfgd-scene .slider output { text-align: right; font-variant-numeric: tabular-nums; }
+    .gfgd-scene .switch { display: flex; align-items: center; gap: 0.6em; min-height: 40px; font-size: 0.9rem; }
+    .gfgd-scene .switch input { width: 1.4em; height: 1.4em; accent-color: var(--bound); margin: 0; }
     .gfgd-scene .buttons { display: flex; gap: 0.6rem; }
     .gfgd-scene button { font: inherit; font-size: 0.9rem; min-width: 5.5em; min-height: 40px; border: 1px solid var(--hair); border-radius: 6px; background: var(--paper); color: var(--ink); }
     .gfgd-scene .message { min-height: 2.8em; margin: 0.5rem 0 0; font-size: 0.9rem; color: var(--muted); font-variant-numeric: tabular-nums; }
