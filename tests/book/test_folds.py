@@ -14,6 +14,7 @@ from gfgd.book.fingerprint import plain_python
 from .conftest import ROOT
 
 SHOWN_BY = {"claim", "report", "record"}
+LONGEST = 20  # lines of a cell that a reader sees
 COMPUTED_BY = {"fitted_slope", "use_style"}  # of gfgd.figures
 
 
@@ -54,6 +55,7 @@ def test_code_that_shows_is_folded_and_code_that_computes_is_not(path):
         setting_up = "check-parameters" in tags
         figure = "mystnb" in cell.metadata
         source = plain_python(cell.source)
-        wanted = setting_up or figure or shows(source)
+        long = len(source.splitlines()) > LONGEST and "parameters" not in tags
+        wanted = setting_up or figure or long or shows(source)
         folded = "hide-input" in tags
         assert folded == wanted or (folded and prepares(source)), cell.source
