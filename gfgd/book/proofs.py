@@ -28,7 +28,13 @@ def fold_proofs(app: Any, doctree: nodes.document) -> None:
 
 
 def _is_proof(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.admonition) and node["classes"][:2] == ["proof", "proof"]
+    """Whether it is a proof, and not in a fold already."""
+    if not isinstance(node, nodes.admonition) or node["classes"][:2] != ["proof", "proof"]:
+        return False
+    above = node.parent
+    while isinstance(above, nodes.Element) and "dropdown" not in above.get("classes", ()):
+        above = above.parent
+    return not isinstance(above, nodes.Element)
 
 
 def _drop_title(proof: nodes.Element) -> None:

@@ -15,6 +15,10 @@ before it is used.) Along the edge d/dt(2√ν/η − S) = 0, with ∇S = D³f[u
     σ² = [−2⟨∇S, ∇f⟩/S² + (r/2)(1 − ‖∇f‖²/ν)] / [‖∇S‖²/S² + 2r/η²],
 
 where it is positive. Unlike gradient descent it can raise the edge: an oscillation enlarges ν.
+
+RMSProp with one ν for each parameter is not here. Its edge is that of P^{−1/2} H P^{−1/2} with
+P = diag(√ν), a metric that moves along the flow; the solver of :mod:`gfgd.large_steps.central`
+works in one that does not.
 """
 
 from __future__ import annotations

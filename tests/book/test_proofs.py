@@ -33,6 +33,14 @@ def test_a_theorem_stays_as_it_is():
     assert len(page[0]) == 1 and page[0].astext() == "Let f be smooth."
 
 
+def test_a_proof_in_a_fold_gets_no_other():
+    page = page_with("Proof. Sum.")
+    fold = nodes.admonition("", page[0].deepcopy(), classes=["dropdown"])
+    page.replace(page[0], fold)
+    fold_proofs(None, page)
+    assert len(fold[0]) == 1
+
+
 @pytest.mark.browser
 @pytest.mark.book
 def test_a_proof_opens_by_keyboard_by_a_link_and_on_paper(browser, html):
