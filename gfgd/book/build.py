@@ -19,6 +19,7 @@ from gfgd.book.pages import Gathered, duplicates
 from gfgd.book.parameters import read_parameters, read_preset
 from gfgd.book.previews import add_previews
 from gfgd.book.runs import Run, Task, run_chapters
+from gfgd.book.search_texts import write_search_texts
 
 DEFAULT_PRESET = "default"
 
@@ -141,6 +142,7 @@ def overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> 
 def _finish(root: Path, pages: Path) -> None:
     """Add to new pages what jupyter-book does not make; the zip, of all of them, comes last."""
     add_previews(root, pages)
+    write_search_texts(pages)
     add_downloads(root, pages)
 
 

@@ -63,6 +63,17 @@ def test_search_finds_a_function_of_the_library(open_page):
     assert search(page, "tube_step_size")[0] == "api/bounds.html#gfgd.bounds.tube_step_size"
 
 
+def test_a_result_shows_the_sentence_that_was_found(open_page):
+    page = open_page(HTML / "index.html")
+    search(page, "balancedness")
+    chapter = page.locator("#search-results li:has(> a[href*='chapters/'])").first
+    sentence = chapter.locator("p.context")
+    sentence.wait_for()
+    assert "balancedness" in sentence.locator("mark").first.inner_text().lower()
+    shown = page.locator("#search-results p.context").all_inner_texts()
+    assert not [text for text in shown if "import " in text or "\\" in text]
+
+
 def name(page):
     return page.url.split("/html/")[1].split(".html")[0]
 
