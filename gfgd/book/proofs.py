@@ -21,15 +21,15 @@ def setup(app: Any) -> dict[str, bool]:
 
 def fold_proofs(app: Any, doctree: nodes.document) -> None:
     """Put each proof of a page into a fold."""
-    for proof in list(doctree.findall(_is_proof)):
+    for proof in [box for box in doctree.findall(nodes.admonition) if _is_proof(box)]:
         _drop_title(proof)
         proof.insert(0, nodes.raw("", _FOLD, format="html"))
         proof.append(nodes.raw("", "</details>", format="html"))
 
 
-def _is_proof(node: nodes.Node) -> bool:
+def _is_proof(node: nodes.admonition) -> bool:
     """Whether it is a proof, and not in a fold already."""
-    if not isinstance(node, nodes.admonition) or node["classes"][:2] != ["proof", "proof"]:
+    if node["classes"][:2] != ["proof", "proof"]:
         return False
     above = node.parent
     while isinstance(above, nodes.Element) and "dropdown" not in above.get("classes", ()):
