@@ -178,6 +178,7 @@ def reported(name: str) -> dict[str, Any]:
     return {
         "answer": said["answer"],
         "against": said["against"],
+        "numbers": said["numbers"],
         "bytes": page.stat().st_size,
         "seconds": round(time.perf_counter() - began, 1),
     }

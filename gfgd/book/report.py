@@ -100,7 +100,8 @@ def write_report(executed: Path, page: Path, numbers: Path, parameters: Mapping[
 
 def report_of(notebook: NotebookNode, network: str) -> NotebookNode:
     """Return the report as a notebook: the answer, then the sections, then how it was made."""
-    title = f"# Does gradient flow represent gradient descent on `{network}`?"
+    name = network.rpartition("/")[-1]
+    title = f"# Does gradient flow represent gradient descent on `{name}`?"
     cells = [nbformat.v4.new_markdown_cell(title, id="report-title")]
     for tag, heading in SECTIONS.items():
         if heading:
