@@ -95,7 +95,10 @@ def test_the_archive_has_each_network_from_each_seed_and_its_report():
         for found in [*entry["seeds"].values(), entry["report"]]:
             assert "local changes" not in found["provenance"]["commit"]
         assert entry["report"]["bytes"] < 2e6
+        same = entry["report"]["numbers"]["stretch"]  # of the first seed, at as many times
+        assert entry["seeds"]["1"]["stretch"] == pytest.approx(same, rel=0.02), name
         for found in entry["seeds"].values():
+            assert found["spectrum_times"] == gallery.SPECTRUM_TIMES
             assert found["distance_with_it"] <= 0.01 * found["travel"], name
             assert found["too_large"] == pytest.approx(1.1 * found["largest_step"], rel=0.1)
 
