@@ -59,3 +59,10 @@ def test_code_that_shows_is_folded_and_code_that_computes_is_not(path):
         wanted = setting_up or figure or long or shows(source)
         folded = "hide-input" in tags
         assert folded == wanted or (folded and prepares(source)), cell.source
+
+
+@pytest.mark.parametrize("path", chapters(ROOT), ids=lambda path: path.stem)
+def test_a_chapter_answers_its_question_in_one_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    answers = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", [])]
+    assert len(answers) == 1 and "**Answer.**" in answers[0].source
