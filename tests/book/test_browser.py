@@ -72,6 +72,15 @@ CONTRAST = """() => {
 }"""
 
 
+# What the tab key reaches in a chapter's article; in a closed fold it reaches the summary only.
+TAB_STOPS = """() => [...document.querySelectorAll(
+  ["a[href]", "button", "input", "select", "summary", "[tabindex]"]
+    .map((kind) => `article.bd-article ${kind}`).join(),
+)].filter((part) => part.tabIndex >= 0 && part.checkVisibility({ checkVisibilityCSS: true }) &&
+  (part.matches("summary") || !part.closest("details:not([open])"))).length"""
+MOST_TAB_STOPS = 65
+
+
 @dataclass
 class Opened:
     """A page in the browser, and what went wrong on it so far."""
@@ -126,6 +135,15 @@ def test_every_formula_is_rendered(opened):
     assert opened.page.locator("mjx-container").count() >= formulas
     assert opened.page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert not TEX.findall(opened.page.evaluate(WORDS))
+
+
+def test_the_tab_key_has_few_stops_in_a_chapter(opened):
+    if "/chapters/" not in opened.page.url:
+        pytest.skip("a page of lists, which are made of links")
+    opened.resize(DESKTOP)
+    # A box that scrolled on the phone loses its stop when the page is at rest.
+    opened.page.wait_for_function(f"({TAB_STOPS})() <= {MOST_TAB_STOPS}")
+    opened.resize(PHONE)
 
 
 def test_it_never_scrolls_sideways(opened):
