@@ -59,7 +59,7 @@ window.gfgdCurvature = (root, settings) => {
             areas: [{ cls: "bound", points: [[0, 0], ...fine, [T, 0]] }],
             lines: [{ cls: "flow thick", points: shape, name: "λmin" }] },
           { title: "bound on the distance, over η", xlabel: "time t", x: [0, T], y: [-3, 5], xticks: ticks(knots),
-            yticks: [-2, 0, 2, 4].map((v) => [v, `10${["⁻²", "⁰", "²", "⁴"][v / 2 + 1]}`]),
+            yticks: [-2, 0, 2, 4].map((v) => [v, L.power(v)]),
             lines: [{ cls: "bound", points: logs, name: "bound ÷ η" }] },
         ],
         result: { stretch: found.stretch, coefficient: 10 ** logs.at(-1)[1], step_size: found.step },

@@ -30,18 +30,18 @@ window.gfgdDepth = (root, settings) => {
       const bound = radii.map((r) => ((n - 1) / n) * Math.log(r / start));
       const total = grown.at(-1), top = Math.max(1, Math.ceil(bound.at(-1) / Math.LN10));
       const least = Math.min(...values);
-      const decades = [-4, -3, -2, -1, 0].filter((v) => v >= power).map((v) => [v, v ? `10${["⁻⁴", "⁻³", "⁻²", "⁻¹"][v + 4]}` : "1"]);
+      const decades = [-4, -3, -2, -1, 0].filter((v) => v >= power).map((v) => [v, v ? L.power(v) : "1"]);
       const line = (ys) => ys.map((y, i) => [logs[i], y]);
       return {
         panels: [
           { title: "λmin", xlabel: "length r of the product", x: [power, 0], y: [-2, 0.2], xticks: decades,
             yticks: [-2, -1, 0].map((v) => [v, L.number(v)]), levels: [{ y: 0, name: "0" }],
             lines: [
-              { cls: "threshold", points: line(radii.map((r) => opposite(r, n))), name: "opposite ray" },
+              { cls: "threshold", points: line(radii.map((r) => opposite(r, n))), name: "opposite" },
               { cls: "flow thick", points: line(values), name: "along GF" },
             ] },
           { title: "errors grow at most by", xlabel: "length r of the product", x: [power, 0], y: [0, top], xticks: decades,
-            yticks: Array.from({ length: top + 1 }, (_, i) => [i, `10${"⁰¹²³⁴"[i]}`]),
+            yticks: Array.from({ length: top + 1 }, (_, i) => [i, L.power(i)]),
             lines: [
               { cls: "bound", points: line(bound.map((g) => g / Math.LN10)), name: "bound" },
               { cls: "flow thick", points: line(grown.map((g) => g / Math.LN10)), name: "along GF" },

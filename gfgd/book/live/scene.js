@@ -30,9 +30,14 @@
   };
   const line = (points) =>
     points.length ? "M" + points.map((p) => `${p[0].toFixed(1)} ${p[1].toFixed(1)}`).join("L") : "";
-  const number = (v, digits = 3) =>
-    (Math.abs(v) < 1e5 && (v === 0 || Math.abs(v) >= 1e-3)
-      ? String(Number(v.toPrecision(digits))) : v.toExponential(digits - 1)).replace("-", "−");
+  const SUPERSCRIPTS = { "-": "⁻", "+": "", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+  const power = (n) => `10${[...String(n)].map((sign) => SUPERSCRIPTS[sign]).join("")}`;
+  const number = (v, digits = 3) => {
+    const short = v === 0 || (Math.abs(v) < 1e5 && Math.abs(v) >= 1e-3);
+    const [mantissa, exponent] = v.toExponential(digits - 1).split("e");
+    const text = short ? String(Number(v.toPrecision(digits))) : `${mantissa} × ${power(exponent)}`;
+    return Number.isFinite(v) ? text.replace("-", "−") : String(v);
+  };
 
   /* Axes without a box: ticks as short text, gridless; a title above the axis, horizontal. */
   function axes(g, { xs, ys, xticks = [], yticks = [], title, xlabel }) {
@@ -170,6 +175,6 @@
   }
 
   window.gfgdScene = {
-    begin, set, svg, html, scale, line, number, axes, drag, slider, onWidth, announcer, player,
+    begin, set, svg, html, scale, line, number, power, axes, drag, slider, onWidth, announcer, player,
   };
 })();

@@ -5,8 +5,6 @@ window.gfgdStairs = (root, settings) => {
   const { measured, factors } = settings;
   const log = Math.log10, count = factors.length;
   const low = Math.floor(log(measured)), high = Math.ceil(log(measured) + factors.reduce((sum, [, f]) => sum + Math.max(0, log(f)), 0));
-  const POWER = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-  const power = (n) => `10${[...String(n)].map((sign) => POWER[sign]).join("")}`;
   const start = Object.fromEntries(factors.map((_, i) => [`on${i}`, true]));
 
   window.gfgdCurves(root, {
@@ -27,7 +25,7 @@ window.gfgdStairs = (root, settings) => {
         panels: [
           { title: "distance, or bound on it", xlabel: "inequality", x: [0.5, count + 0.5], y: [low, high], areas, lines,
             xticks: factors.map((_, i) => [i + 1, String(i + 1)]),
-            yticks: Array.from({ length: high - low + 1 }, (_, i) => low + i).filter((n) => (n - low) % 2 === 0).map((n) => [n, power(n)]),
+            yticks: Array.from({ length: high - low + 1 }, (_, i) => low + i).filter((n) => (n - low) % 2 === 0).map((n) => [n, L.power(n)]),
             levels: [{ y: log(measured), name: "measured" }] },
         ],
         result: { bound },
