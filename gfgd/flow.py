@@ -408,7 +408,7 @@ class _Between:
     status: str | None = None
 
 
-#: What the two integrations are called in a checkpoint.
+# What the two integrations are called in a checkpoint.
 _NAMES = ("flow", "looser")
 
 
