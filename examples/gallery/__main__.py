@@ -91,22 +91,6 @@ def curvature(objective: ModuleObjective, flow: Trajectory) -> dict[str, Any]:
     }
 
 
-def curvature_again(name: str, seed: int) -> dict[str, Any]:
-    """Return `curvature` at the times of now, for a row that was made with fewer."""
-    objective = loss_of(name, seed)
-    tolerance = tolerance_for(objective)
-    times = torch.linspace(0, STEP_SIZE * ITERATIONS, SPECTRUM_TIMES, dtype=torch.float64)
-    flow = gradient_flow(
-        objective,
-        objective.start,
-        times,
-        rtol=tolerance,
-        atol=tolerance / 100,
-        estimate_error=False,
-    )
-    return curvature(objective, flow) | {"provenance_of_curvature": provenance()}
-
-
 def tolerance_for(objective: ModuleObjective) -> float:
     """Return the flow's tolerance: larger where there are kinks, at which its steps shrink."""
     return 1e-6 if kinked_operations(objective, objective.start) else 1e-7
@@ -237,14 +221,10 @@ def main(names: Sequence[str]) -> None:
     for name, job in jobs:
         entry = networks.setdefault(name, {"seeds": {}})
         place = entry if job == "report" else entry["seeds"]
-        if job not in place:
-            found = reported(name) if job == "report" else measure(name, int(job))
-            place[job] = found | {"provenance": provenance()}
-        elif job != "report" and place[job].get("spectrum_times") != SPECTRUM_TIMES:
-            found = curvature_again(name, int(job))
-            place[job] |= found
-        else:
+        if job in place:
             continue
+        found = reported(name) if job == "report" else measure(name, int(job))
+        place[job] = found | {"provenance": provenance()}
         print(name, job, found, flush=True)
         with replacing(RESULT) as temporary:
             text = json.dumps(kept, indent=1, ensure_ascii=False)
