@@ -98,10 +98,6 @@ class Ball:
             for spectral, part in zip(norms, cell.weights, strict=True)
         ]
         rounded = chain(sizes, lambda matrix: network.slope_size(matrix, largest, slope))
-        gradient = rounded.gradient()
-        error = length_of(part.error for part in gradient)
-        step = step_size * (length_of(part.frobenius for part in gradient) + error)
-        here = total_length(cell.weights) + reach
         return cls(
             reach=reach,
             norms=norms,
@@ -109,14 +105,22 @@ class Ball:
             lipschitz=lipschitz(network, norms, slope),
             largest_output=largest,
             slope_error=rounded.right[1].error,
-            step_error=step_size * error + step_rounding(here, step, cell.weights),
+            step_error=step_error(rounded.gradient(), cell, reach, step_size),
             largest_curvature=largest_curvature(network, cell, reach, norms, slope),
             value_error=length_of(part.rounding_of_values() for part in cell.weights),
             slope_value_error=cell.slope.remainder + cell.slope.rounding_of_values(),
         )
 
 
-def step_rounding(point: Upper, step: Upper, parts: Sequence[TaylorModel]) -> Upper:
+def step_error(gradient: Sequence[Size], cell: Cell, reach: Upper, step_size: Upper) -> Upper:
+    """Return a bound of ‖ε_k‖, what a step of GD within `reach` of v rounds in float64."""
+    error = length_of(part.error for part in gradient)
+    step = step_size * (length_of(part.frobenius for part in gradient) + error)
+    here = total_length(cell.weights) + reach
+    return step_size * error + _step_rounding(here, step, cell.weights)
+
+
+def _step_rounding(point: Upper, step: Upper, parts: Sequence[TaylorModel]) -> Upper:
     """Return a bound of the rounding of θ − η∇f, ‖θ‖ ≤ point, ‖η∇f‖ ≤ step.
 
     η and η∇f are rounded by less than 3u together, the difference by u, all relative to their

@@ -21,10 +21,10 @@ from gfgd.verified.descent_radius import (
     Place,
     between,
     descent_on,
-    step_rounding,
+    step_error,
 )
 from gfgd.verified.directed import UNIT, Upper, length_of, norm
-from gfgd.verified.flow_tube import Cell, Series, total_length
+from gfgd.verified.flow_tube import Cell, Series
 from gfgd.verified.linear_network import NetworkData, from_objective
 from gfgd.verified.smooth_curvature import (
     Factors,
@@ -185,15 +185,11 @@ class SmoothBall:
             for size, part in zip(sizes.factors.weights, cell.weights, strict=True)
         ]
         computed = network.sizes(weights, float(hidden), float(outputs), sizes.pulled)
-        gradient = computed.gradient()
-        error = length_of(part.error for part in gradient)
-        step = step_size * (length_of(part.frobenius for part in gradient) + error)
-        here = total_length(cell.weights) + reach
         return cls(
             reach=reach,
             sizes=sizes,
             computed=computed,
-            step_error=step_size * error + step_rounding(here, step, cell.weights),
+            step_error=step_error(computed.gradient(), cell, reach, step_size),
             value_error=length_of(part.rounding_of_values() for part in cell.weights),
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from flint import arb, ctx
 
-from gfgd import extreme_eigenvalues, networks
+from gfgd import extreme_eigenvalues
 from gfgd.verified import activations, flow_tube, losses, smooth_curvature, taylor_models
 from gfgd.verified import smooth_enclosure as enclosures
 from gfgd.verified import smooth_network as smooth
@@ -17,7 +17,7 @@ from gfgd.verified.flow_tube import Settings
 from gfgd.verified.taylor_models import Size, TaylorModel, model
 
 from .examples import digits_network
-from .sharpness import LONG, flat, rng, value
+from .sharpness import LONG, assert_errors_grow_as_bounded, flat, rng, saddle, value
 
 BOTH = (activations.Tanh(), activations.Softplus())
 
@@ -574,35 +574,11 @@ def long_slope(z, y):
 
 def growth_of_errors_of_descent():
     """λmin(R) is that of the Hessian where the outputs do not move: an error follows the bound."""
-    objective = networks.fully_connected(
-        torch.eye(3, dtype=torch.float64) * 3**0.5,
-        torch.diag(torch.tensor([1.0, 0.3, 0.1], dtype=torch.float64)),
-        hidden=(3,),
-        activation="tanh",
-        loss="half_squared_error",
-    )
-    start = 1e-3 * objective.initial(0)
-    network, eta = enclosures.network_of(objective), 1e-2
-    direction = extreme_eigenvalues(objective, start).smallest_vectors.reshape(-1)
+    objective, start = saddle("tanh")
+    network = enclosures.network_of(objective)
     weights = network.weights(start.numpy())
-    exponent = 0.0
-    for cell in flow_tube.tube(network, weights, Fraction(1, 2), Settings()):
-        exponent += float(cell.exponent)
-    a, b = start.clone(), start + 1e-6 * direction
-    for _ in range(500):
-        a, b = (p - 1e-3 * objective.gradient(p) for p in (a, b))
-    grown = float(torch.log((a - b).norm() / 1e-6))
-    assert 0.9 * exponent < grown <= exponent
-    cell = next(flow_tube.tube(network, weights, Fraction(1, 2), Settings()))
     run = enclosures.SmoothDescent(network, weights, Fraction(1, 100))
-    ball = run.ball(cell, Upper(1e-3))
-    place = next(run.places(cell, 0))
-    run.radius = Upper(1e-7)
-    run.step(cell, ball, place, run.compare(cell, ball, place).changes)
-    moved = direction * 1e-7
-    gap = moved - eta * (objective.gradient(start + moved) - objective.gradient(start))
-    grown, allowed = float(gap.norm()) / 1e-7 - 1, float(run.radius) / 1e-7 - 1
-    assert 0.9 * allowed < grown <= allowed
+    assert_errors_grow_as_bounded(objective, start, run)
 
 
 def values_shift_with_order():

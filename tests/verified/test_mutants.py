@@ -280,7 +280,7 @@ def curvature_from_above_too_small(patch):
 
 
 def step_exact(patch):
-    patch.setattr(descent_radius, "step_rounding", zero)
+    patch.setattr(descent_radius, "_step_rounding", zero)
     patch.setattr(losses.CrossEntropy, "slope_error", zero)
     everywhere(patch, "gamma", zero)
 

@@ -11,6 +11,7 @@ from gfgd import gradient_descent, gradient_flow
 from gfgd.verified import (
     NotVerifiedError,
     activations,
+    descent_radius,
     directed,
     enclose,
     flow_tube,
@@ -339,7 +340,7 @@ def outputs_do_not_curve(patch):
 
 
 def step_exact(patch):
-    patch.setattr(smooth_enclosure, "step_rounding", zero)
+    patch.setattr(descent_radius, "_step_rounding", zero)
     changed(
         patch,
         smooth.SmoothNetwork,
