@@ -152,14 +152,14 @@ def test_spacing_and_modules(device):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_descent_waits_for_the_gpu_only_where_it_records():
+def test_a_gradient_does_not_wait_for_the_gpu():
     objective = network("cuda")
     begin = start(objective)
     gradient_descent(objective, begin, step_size=STEP, iterations=2)
     torch.cuda.set_sync_debug_mode("error")
     try:
         point = begin
-        for _ in range(5):  # the loop's body
+        for _ in range(5):
             point = point - STEP * objective.gradient(point)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -8,7 +8,7 @@ import pytest
 from nbformat import v4
 
 from ..conftest import missing
-from .watching import watch
+from .watching import pages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
@@ -84,18 +84,11 @@ def tiny(book: Path) -> Path:
 @pytest.fixture
 def open_html(browser, tmp_path):
     """Open HTML as a page of its own, the network cut; nothing may go wrong on it."""
-    contexts, wrong = [], []
+    path = tmp_path / "page.html"
+    with pages_of(browser) as open_page:
 
-    def open_it(html, **options):
-        path = tmp_path / "page.html"
-        path.write_text(PAGE + html, encoding="utf-8")
-        contexts.append(browser.new_context(offline=True, **options))
-        page = contexts[-1].new_page()
-        watch(page, wrong)
-        page.goto(path.as_uri())
-        return page
+        def open_it(html, **options):
+            path.write_text(PAGE + html, encoding="utf-8")
+            return open_page(path, **options)
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert wrong == []
+        yield open_it

@@ -143,6 +143,7 @@ def test_the_tab_key_has_few_stops_in_a_chapter(opened):
     opened.resize(DESKTOP)
     # A box that scrolled on the phone loses its stop when the page is at rest.
     opened.page.wait_for_function(f"({TAB_STOPS})() <= {MOST_TAB_STOPS}")
+    assert opened.page.evaluate(TAB_STOPS) <= MOST_TAB_STOPS
     opened.resize(PHONE)
 
 

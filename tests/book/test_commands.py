@@ -39,7 +39,7 @@ def test_a_command_names_parameters_that_there_are(page, number, given):
     if {"network", "data"} & set(given):
         pytest.skip("names a file of the reader's own")
     (chapter,) = (ROOT / "chapters").glob(f"{int(number):02}_*.ipynb")
-    validate(chapter, given)
+    assert validate(chapter, given).keys() == given.keys()
 
 
 def test_there_are_commands_to_look_at():

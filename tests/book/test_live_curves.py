@@ -15,7 +15,7 @@ from gfgd.imperfections.gates import kind_of_kink, saltation
 from gfgd.imperfections.rounding import CompensatedSum, spacing
 from gfgd.large_steps.modified import barrett_dherin_flow, next_order_flow
 
-from .watching import swipe
+from .watching import drag, swipe
 
 FACTORS = {"direction": 21.0, "norms": 13.0, "constants": 220.0}
 PICTURES = {
@@ -61,12 +61,7 @@ def assert_is_the_bound(shown):
 def test_the_bound_of_a_curve_by_mouse_keyboard_and_slider(open_html):
     page = open_html(live.curvature_along_a_flow().html)
     assert_is_the_bound(result(page))
-    ring = page.locator(".handle .ring").nth(1).bounding_box()
-    x, y = ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 30, y + 60, steps=4)
-    page.mouse.up()
+    drag(page, page.locator(".handle .ring").nth(1), 30, 60)
     dragged = result(page)
     assert dragged["middle"] < -0.7 and dragged["first"] == -0.5
     assert_is_the_bound(dragged)

@@ -11,7 +11,7 @@ from gfgd import Objective, gradient_descent, gradient_flow
 from gfgd.book import live
 from gfgd.problems.landscapes import LANDSCAPES, landscape
 
-from .watching import swipe
+from .watching import drag, swipe
 
 
 def picture(name="bowl", start=(1.5, 1.0), step_size=0.1, horizon=3.0):
@@ -70,12 +70,7 @@ def test_the_picture_says_when_descent_diverges(open_html):
 def test_mouse_keyboard_and_choices(open_html):
     page = open_html(picture())
     handle = page.get_by_role("slider", name="Start")
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x - 60, y + 30, steps=4)
-    page.mouse.up()
+    x, y = drag(page, handle, -60, 30)
     dragged = result(page)
     assert dragged["start"][0] < 1.4 and dragged["start"][1] < 0.95
     assert_agrees(dragged)
@@ -222,12 +217,7 @@ def edge_result(page):
 def test_the_edge_agrees_with_the_library_by_mouse_and_keyboard(open_html):
     page = open_html(edge())
     assert_is_the_librarys_edge(edge_result(page))
-    ring = page.locator(".handle .ring").bounding_box()
-    x, y = ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 40, y + 20, steps=4)
-    page.mouse.up()
+    drag(page, page.locator(".handle .ring"), 40, 20)
     dragged = edge_result(page)
     assert dragged["x"] > 0.35 and dragged["ratio"] < 0.98
     assert_is_the_librarys_edge(dragged)

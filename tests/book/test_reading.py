@@ -7,7 +7,7 @@ import pytest
 from gfgd.book.contents import documents
 
 from .conftest import HTML, ROOT, built_pages
-from .watching import PATIENCE, watch
+from .watching import pages_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
@@ -21,21 +21,8 @@ def with_a(name):
 
 @pytest.fixture
 def open_page(browser, html):
-    contexts, wrong = [], []
-
-    def open_it(path, width=1440):
-        size = {"width": width, "height": 900}
-        contexts.append(browser.new_context(offline=True, viewport=size))
-        contexts[-1].set_default_timeout(PATIENCE)
-        page = contexts[-1].new_page()
-        watch(page, wrong)
-        page.goto(path.as_uri())
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert wrong == []
+    with pages_of(browser) as open_it:
+        yield lambda path, width=1440: open_it(path, viewport={"width": width, "height": 900})
 
 
 def search(page, word):
