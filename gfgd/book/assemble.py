@@ -19,6 +19,7 @@ from gfgd.book.first_screen import arranged
 from gfgd.book.front_page import cards, chapters_list, filled, hero
 from gfgd.book.mathjax import copy_mathjax
 from gfgd.book.merge import with_fresh_prose
+from gfgd.book.outputs import structured
 from gfgd.book.pages import Gathered, parameters_page, what_holds
 from gfgd.book.parameters import read_parameters
 from gfgd.book.pictures import with_pictures
@@ -81,9 +82,8 @@ def _page_of(document: str, executed: NotebookNode) -> bytes:
 def _as_read(data: dict) -> None:
     """Make a report or a claim what a reader wants, in place: no e-notation, a claim in a line."""
     if MIME_TYPE in data:
-        stored = data[MIME_TYPE]
-        fields = json.loads(stored) if isinstance(stored, str) else stored
-        data["text/html"] = as_read(claim_line(Claim.from_json(fields)))
+        claim = Claim.from_json(structured(data, MIME_TYPE))
+        data["text/html"] = as_read(claim_line(claim))
     elif "text/markdown" in data:
         data["text/markdown"] = as_read("".join(data["text/markdown"]))
 

@@ -13,7 +13,6 @@ from gfgd.book.claims import Claim
 def claim_line(claim: Claim) -> str:
     """Return a claim as HTML: its verdict, statement and number, and a fold with the rest."""
     kind, mark = ("gfgd-held", "✓") if claim.holds else ("gfgd-failed", "✗")
-    about = ", ".join(filter(None, [claim.kind, claim.slide, claim.dataset]))
     # A claim that fails stands open: its criterion is what the reader needs.
     return (
         f'<details class="gfgd-claim {kind}" id="claim-{claim.name}"'
@@ -21,6 +20,6 @@ def claim_line(claim: Claim) -> str:
         f'<strong title="{claim.verdict}">{mark}<span class="visually-hidden"> {claim.verdict}:'
         f"</span></strong> {escape(claim.statement)} "
         f'<span class="gfgd-measured">{claim.measured:.4g}</span></summary>'
-        f"<small>measured {claim.measured:.4g}, to be {claim.criterion} · {escape(about)} · "
+        f"<small>measured {claim.measured:.4g}, to be {claim.criterion} · {escape(claim.about)} · "
         f"<code>{claim.name}</code></small></details>"
     )

@@ -97,6 +97,11 @@ class Claim:
         return f"between {self.between[0]:.4g} and {self.between[1]:.4g}"
 
     @property
+    def about(self) -> str:
+        """The kind, the slide and the dataset, as far as they are named."""
+        return ", ".join(filter(None, [self.kind, self.slide, self.dataset]))
+
+    @property
     def verdict(self) -> str:
         """``holds`` or ``does not hold``."""
         return "holds" if self.holds else "does not hold"
@@ -118,13 +123,12 @@ class Claim:
     def to_html(self) -> str:
         """Return the box with the verdict."""
         mark, colour = ("✓", "#2e8b57") if self.holds else ("✗", "#d0402b")
-        about = ", ".join(filter(None, [self.kind, self.slide, self.dataset]))
         return (
             f'<div class="gfgd-claim" id="claim-{self.name}" '
             f'style="border-left: 0.4em solid {colour}; padding: 0.4em 0.8em; margin: 0.5em 0">'
             f"<strong>{mark} {self.verdict}</strong>: {escape(self.statement)}<br>"
             f"<small>measured {self.measured:.4g}, to be {self.criterion} · "
-            f"<code>{self.name}</code> · {escape(about)}</small></div>"
+            f"<code>{self.name}</code> · {escape(self.about)}</small></div>"
         )
 
     def __str__(self) -> str:

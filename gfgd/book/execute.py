@@ -4,7 +4,6 @@ What stands under the output's name is always a whole, successful run. A run tha
 notebook beside it as ``NAME.failed.ipynb``.
 """
 
-import json
 import os
 import platform
 import tempfile
@@ -25,6 +24,7 @@ from traitlets.config import Config
 
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE, Claim
 from gfgd.book.errors import ChapterError, ParameterError
+from gfgd.book.outputs import structured
 from gfgd.book.parameters import read_parameters, validate
 from gfgd.files import check_output, commit
 
@@ -110,11 +110,7 @@ def _outputs(notebook: nbformat.NotebookNode, mime_type: str) -> Iterator[dict[s
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if mime_type in output.get("data", {}):
-                yield _mapping(output["data"][mime_type])
-
-
-def _mapping(stored: Any) -> dict[str, Any]:
-    return json.loads(stored) if isinstance(stored, str) else dict(stored)
+                yield structured(output["data"], mime_type)
 
 
 @contextmanager

@@ -11,11 +11,10 @@ from gfgd.book.errors import BookError
 from gfgd.book.first_screen import ANSWER
 from gfgd.book.pages import Gathered
 from gfgd.book.thumbnails import key_picture, thumbnail
-from gfgd.book.typeset import as_read
+from gfgd.book.typeset import BETWEEN_SENTENCES, as_read
 
 #: How many words of a chapter's answer the list of chapters has at least, up to a full stop.
 WORDS = 12
-_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 _CLAIM = re.compile(r"\[\[claim:([a-z0-9-]+)\|([^\]]*)\]\]")
 
 
@@ -108,7 +107,7 @@ def _picture(document: str, notebook: NotebookNode, name: str) -> str | None:
 def _finding(notebook: NotebookNode) -> str:
     """Return the first sentences of a chapter's answer, or question: a dozen words or more."""
     taken: list[str] = []
-    for sentence in _SENTENCES.split(_answer(notebook)):
+    for sentence in BETWEEN_SENTENCES.split(_answer(notebook)):
         taken.append(sentence)
         if len(" ".join(taken).split()) >= WORDS:
             break

@@ -5,7 +5,6 @@ colours are CSS variables, so that it follows the theme at once, and CSS shows t
 fits the page.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from html import escape
@@ -17,16 +16,19 @@ from markdown_it import MarkdownIt
 from gfgd.book.contents import number_of
 from gfgd.book.errors import BookError
 from gfgd.book.numbers import without_e_notation
+from gfgd.book.outputs import structured
 from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 
-#: Literal colours of the figures, and the CSS variables of ``_static/gfgd.css``.
-VARIABLES = {colour: f"var(--gfgd-{role})" for role, colour in ROLES.items()} | {
-    INK: "var(--gfgd-ink)",
-    MUTED: "var(--gfgd-muted)",
-    HAIR: "var(--gfgd-hair)",
-    CONTOUR: "var(--gfgd-contour)",
-    PAPER: "var(--gfgd-paper)",
+#: What colours the figures have, by the names of the CSS variables in ``_static/gfgd.css``.
+COLOURS = ROLES | {
+    "ink": INK,
+    "muted": MUTED,
+    "hair": HAIR,
+    "contour": CONTOUR,
+    "paper": PAPER,
 }
+#: Literal colours of the figures, and their variables.
+VARIABLES = {colour: f"var(--gfgd-{name})" for name, colour in COLOURS.items()}
 _COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
 # Words of a caption that have the colour of a role, if the figure shows it.
 _COLOURED = {
@@ -73,8 +75,7 @@ def figure_html(data: Any, *, alt: str, number: str, caption: str = "") -> str:
 
     `caption`, a line of Markdown, is that of a figure that brings none of its own.
     """
-    stored = data[MIME_TYPE]
-    extra = json.loads(stored) if isinstance(stored, str) else stored
+    extra = structured(data, MIME_TYPE)
     key = f"figure-{number.replace('.', '-')}"
     renderings = {"wide": data["image/svg+xml"], "narrow": extra["narrow"]}
     drawn = [

@@ -3,13 +3,12 @@
 A theorem stands on the page, and its proof opens with a click, by a link into it, or on paper.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from docutils import nodes
 
 _FOLD = '<details class="gfgd-proof"><summary>Proof</summary>'
-#: What sphinx-proof puts ahead of a proof's text; the fold's summary says it.
+# What sphinx-proof puts ahead of a proof's text; the fold's summary says it.
 _TITLE = "Proof. "
 
 
@@ -38,7 +37,6 @@ def _is_proof(node: nodes.admonition) -> bool:
 
 
 def _drop_title(proof: nodes.Element) -> None:
-    texts: Iterable[nodes.Text] = proof.findall(nodes.Text)
-    first = next(iter(texts), None)
+    first = next(iter(proof.findall(nodes.Text)), None)
     if first is not None and first.startswith(_TITLE):
         first.parent.replace(first, nodes.Text(first[len(_TITLE) :]))

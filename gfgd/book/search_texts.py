@@ -10,11 +10,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from gfgd.book.typeset import BETWEEN_SENTENCES
+
 SCRIPT = Path("_static") / "search_texts.js"
 #: Characters of a sentence, at most; a longer one is cut at a word.
 LONGEST = 400
 
-_ENDS = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 _VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _BLOCKS = {"p", "li", "dt", "dd", "td", "th", "summary", "figcaption", "section", "div"}
 _BLOCKS |= {f"h{level}" for level in range(1, 7)}
@@ -166,7 +167,7 @@ class _Article(HTMLParser):
         anchor = self._anchors[-1][1] if self._anchors else ""
         if not self.sections or self.sections[-1][0] != anchor:
             self.sections.append((anchor, []))
-        for sentence in _ENDS.split(text):
+        for sentence in BETWEEN_SENTENCES.split(text):
             whole = sentence if len(sentence) <= LONGEST else sentence[:LONGEST].rsplit(" ", 1)[0]
             # A heading or a number in a table is no sentence.
             if len(whole.split()) >= 4:

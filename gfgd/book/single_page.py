@@ -6,7 +6,6 @@ file, and so does MathJax: docutils makes MathML itself, but some of it wrong (`
 """
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from html import escape
@@ -24,8 +23,9 @@ from gfgd.book.contents import title
 from gfgd.book.docutils_words import numbers, register
 from gfgd.book.first_screen import arranged
 from gfgd.book.mathjax import mathjax_script
-from gfgd.book.pictures import figure_html
-from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
+from gfgd.book.outputs import structured
+from gfgd.book.pictures import COLOURS, figure_html
+from gfgd.figures.style import MIME_TYPE
 from gfgd.files import replacing
 
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
@@ -72,14 +72,7 @@ DARK = {
     "wash": "#221c29",
 }
 #: Those of a light page, in which the figures are drawn.
-LIGHT = ROLES | {
-    "ink": INK,
-    "muted": MUTED,
-    "hair": HAIR,
-    "contour": CONTOUR,
-    "paper": PAPER,
-    "wash": "#f4eef3",
-}
+LIGHT = COLOURS | {"wash": "#f4eef3"}
 
 
 def _variables(colours: Mapping[str, str]) -> str:
@@ -193,9 +186,8 @@ def _inline_figure(data: Any, **about: str) -> str:
     html = figure_html(data, **about)
     if len(html) <= _LARGE:
         return html
-    stored = data[MIME_TYPE]
-    extra = json.loads(stored) if isinstance(stored, str) else stored
-    return figure_html({**data, MIME_TYPE: {**extra, "narrow": None}}, **about)
+    wide_only = structured(data, MIME_TYPE) | {"narrow": None}
+    return figure_html({**data, MIME_TYPE: wide_only}, **about)
 
 
 def _figure(data: Any, kind: str, alt: str) -> str:

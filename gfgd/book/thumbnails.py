@@ -15,7 +15,7 @@ from gfgd.figures.style import MIME_TYPE
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
-#: Groups of matplotlib's SVG that a thumbnail leaves out.
+# Groups of matplotlib's SVG that a thumbnail leaves out.
 _LEFT_OUT = ("matplotlib.axis", "text", "legend")
 _NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
 

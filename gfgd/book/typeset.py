@@ -7,6 +7,9 @@ import re
 
 from gfgd.book.numbers import without_e_notation
 
+#: Between two sentences: what follows is no small letter, as it is after "i.e.".
+BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
+
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
 # min or max, after a single letter (longer names are a program's); or an exponent in braces.
 _MARKED = re.compile(

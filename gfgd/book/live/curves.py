@@ -65,7 +65,9 @@ def curvature_along_a_flow(
         "gradient": GRADIENT,
     }
     shape = list(zip((0.0, half, HORIZON), map(float, knots), strict=True))
-    drawn = drawing(
+    return _curves(
+        "curvature",
+        settings,
         [
             Panel("λmin against time", (0, HORIZON), (-2, 2), [Line(shape, "flow", 3)], level=0),
             Panel(
@@ -75,20 +77,13 @@ def curvature_along_a_flow(
                 [Line(_points(times[1:], bound[1:].log10()), "bound")],
             ),
         ],
-        words=(
+        alt=(
             "Left, the smallest eigenvalue along a flow, a curve of two straight pieces. Right, "
             "the bound on the distance that follows from it, on a log scale: it grows while the "
             "curve is below zero."
         ),
         names={"flow": "λmin along the flow", "bound": "bound on the distance"},
-        note=".",
-    )
-    return scene(
-        "gfgdCurvature",
-        settings,
-        drawing=drawn,
         words="a curve of the smallest eigenvalue, and the bound that follows",
-        needs="curves curvature",
     )
 
 
@@ -122,7 +117,9 @@ def depth_and_curvature(*, depth: int = 3, power: float = -2.0) -> LivePicture:
         Line(_points(logs, opposite), "threshold", 1),
         Line(_points(logs, along), "flow", 3),
     ]
-    drawn = drawing(
+    return _curves(
+        "depth",
+        {"depth": int(depth), "power": power},
         [
             Panel("λmin against log₁₀ r", (power, 0), (-2, 0.2), lines, level=0),
             Panel(
@@ -132,20 +129,13 @@ def depth_and_curvature(*, depth: int = 3, power: float = -2.0) -> LivePicture:
                 [Line(_points(logs, bound), "bound")],
             ),
         ],
-        words=(
+        alt=(
             "Left, the smallest eigenvalue along gradient flow dips below zero and comes back; on "
             "the opposite ray it falls without end. Right, the bound on the growth of errors, a "
             "straight line on log axes."
         ),
         names={"flow": "along gradient flow", "threshold": "on the opposite ray", "bound": "bound"},
-        note=".",
-    )
-    return scene(
-        "gfgdDepth",
-        {"depth": int(depth), "power": power},
-        drawing=drawn,
         words="the smallest eigenvalue of deep linear networks by depth and start",
-        needs="curves depth",
     )
 
 
@@ -184,21 +174,16 @@ def steps_in_single_precision(*, part: float = 0.45, power: int = 0) -> LivePict
         Line(way(carried), "prediction"),
         Line(way(rounded), "descent"),
     ]
-    drawn = drawing(
+    return _curves(
+        "steps",
+        {"part": part, "power": int(power)},
         [Panel("way in spacings against the step", (0, ITERATIONS), (0, top), lines)],
-        words=(
+        alt=(
             "The way of a weight in units of its spacing against the step: exactly a straight "
             "line, in float32 stairs or no way at all, with a carry stairs along the line."
         ),
         names={"flow": "exact", "descent": "float32", "prediction": "float32 with a carry"},
-        note=".",
-    )
-    return scene(
-        "gfgdSteps",
-        {"part": part, "power": int(power)},
-        drawing=drawn,
         words="steps below the spacing of float32",
-        needs="curves steps",
     )
 
 
@@ -229,9 +214,11 @@ def series_of_modified_flows(*, order: int = 3, x: float = 1.2) -> LivePicture:
         Line(_points(places, torch.exp(-sums)), "prediction", 3),
         Line([(0, 1), (2.4, -1.4)], "descent"),
     ]
-    drawn = drawing(
+    return _curves(
+        "series",
+        {"order": int(order), "x": x},
         [Panel("factor of one step against ηλ", (0, 2.4), (-1.4, 1), lines, level=0)],
-        words=(
+        alt=(
             "The factor of one step against eta lambda: gradient descent is a straight line that "
             "crosses zero at one; the flows stay positive and fall to zero."
         ),
@@ -240,14 +227,7 @@ def series_of_modified_flows(*, order: int = 3, x: float = 1.2) -> LivePicture:
             "flow": "gradient flow",
             "prediction": f"modified flow of order {order}",
         },
-        note=".",
-    )
-    return scene(
-        "gfgdSeries",
-        {"order": int(order), "x": x},
-        drawing=drawn,
         words="the series of modified flows and where it ends",
-        needs="curves series",
     )
 
 
@@ -283,21 +263,16 @@ def flow_at_a_kink(*, off: float = 1.0, on: float = 0.5, step_size: float = 0.25
         Line(flow(begin + apart), "flow", 1),
         Line([(k * step_size, place) for k, place in enumerate(places)], "descent"),
     ]
-    drawn = drawing(
+    return _curves(
+        "kink",
+        {"off": off, "on": on, "step": step_size},
         [Panel("place across the kink against time", (0, end), (-1.2, 2.4), lines, level=0)],
-        words=(
+        alt=(
             "Two flows reach the kink one after the other and leave it with another velocity, so "
             "that the gap between them changes; gradient descent goes beside the first."
         ),
         names={"flow": "gradient flow, from two starts", "descent": "gradient descent"},
-        note=".",
-    )
-    return scene(
-        "gfgdKink",
-        {"off": off, "on": on, "step": step_size},
-        drawing=drawn,
         words="a flow that meets a kink",
-        needs="curves kink",
     )
 
 
@@ -332,19 +307,31 @@ def stairs_to_a_bound(measured: float, factors: Mapping[str, float]) -> LivePict
     high = max(math.ceil(y) for line in lines for _, y in line.points)
     title = "log₁₀ of the distance, then of the bounds"
     level = math.log10(measured)
-    drawn = drawing(
+    return _curves(
+        "stairs",
+        {"measured": float(measured), "factors": [[n, float(f)] for n, f in factors.items()]},
         [Panel(title, (0.5, count + 0.5), (low, high), lines, level=level)],
-        words="Stairs from the measured distance up to the bound, a step for each inequality.",
+        alt="Stairs from the measured distance up to the bound, a step for each inequality.",
         names={"bound": "bounds", "threshold": "measured distance"},
         note=": " + "; ".join(f"{i + 1}. {escape(name)}" for i, name in enumerate(factors)) + ".",
-    )
-    return scene(
-        "gfgdStairs",
-        {"measured": float(measured), "factors": [[n, float(f)] for n, f in factors.items()]},
-        drawing=drawn,
         words="the stairs from the measured distance to the bound",
-        needs="curves stairs",
     )
+
+
+def _curves(
+    model: str,
+    settings: Mapping[str, object],
+    panels: Sequence[Panel],
+    *,
+    alt: str,
+    names: Mapping[str, str],
+    words: str,
+    note: str = ".",
+) -> LivePicture:
+    """Return the scene that the script of a model draws with `curves.js`, after its drawing."""
+    drawn = drawing(panels, words=alt, names=names, note=note)
+    function = f"gfgd{model.capitalize()}"
+    return scene(function, settings, drawing=drawn, words=words, needs=f"curves {model}")
 
 
 def _points(x: Tensor, y: Tensor) -> list[tuple[float, float]]:

@@ -1,7 +1,7 @@
 """A live picture's first state as a drawing: for paper, and for pages without script."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 from gfgd.figures.style import ROLES
@@ -27,7 +27,7 @@ class Panel:
     x: tuple[float, float]
     y: tuple[float, float]
     lines: Sequence[Line]
-    level: float | None = field(default=None)
+    level: float | None = None
 
 
 def drawing(panels: Sequence[Panel], *, words: str, names: Mapping[str, str], note: str) -> str:
