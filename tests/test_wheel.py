@@ -133,7 +133,7 @@ def test_help(alone, command):
 
 
 @pytest.mark.parametrize(
-    "command", [["run", "01"], ["book"], ["sweep", "06", "-p", "radius", "1"], ["archive"]]
+    "command", [["run", "01"], ["book"], ["sweep", "07", "-p", "radius", "1"], ["archive"]]
 )
 def test_a_command_that_needs_an_extra_names_it(alone, command):
     done = alone("-m", "gfgd.book.cli", *command)

@@ -26,7 +26,7 @@ class Fault:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
-#: Chapter 09 on the linear network alone, a tenth as long, from a start that a seed draws.
+#: Chapter 11 on the linear network alone, a tenth as long, from a start that a seed draws.
 _SHORT_LINEAR = (
     ("activations", "['linear']"),
     ("iterations", "1000"),
@@ -150,7 +150,7 @@ FAULTS = (
         "gfgd/networks/linear.py",
         "outward = -depth * pace * radius * (radius - cosine * target_norm)",
         "outward = -depth * pace * (radius - cosine * target_norm)",
-        "06",
+        "07",
         "tests/networks/test_linear.py",
     ),
     Fault(
@@ -159,7 +159,7 @@ FAULTS = (
         "gfgd/networks/linear.py",
         "turning = torch.where(fixed, 0.0, target_norm * pace)",
         "turning = torch.where(fixed, 0.0, depth * target_norm * pace)",
-        "06",
+        "07",
         "tests/networks/test_linear.py",
     ),
     Fault(
@@ -168,7 +168,7 @@ FAULTS = (
         "gfgd/networks/linear.py",
         "return -(radius ** (2 - 2 / n)) * (residual + (n - 1) * along)",
         "return -(radius ** (2 - 2 / n)) * (residual + n * along)",
-        "06",
+        "07",
         "tests/networks/test_linear.py",
     ),
     Fault(
@@ -177,7 +177,7 @@ FAULTS = (
         "gfgd/bounds/certificates.py",
         "_nearby(_per_cell(bend), window) / 2,",
         "_nearby(_per_cell(bend), window) / 200,",
-        "07",
+        "08",
         "tests/bounds/test_certificates.py",
     ),
     Fault(
@@ -186,7 +186,7 @@ FAULTS = (
         "gfgd/bounds/certificates.py",
         "distance + math.sqrt(2 * loss / rate) / slack < radius",
         "distance + 0 * math.sqrt(2 * loss / rate) / slack < radius",
-        "07",
+        "08",
         "tests/bounds/test_certificates.py",
     ),
     Fault(
@@ -195,7 +195,7 @@ FAULTS = (
         "gfgd/networks/linear.py",
         "shares = values / values.sum(-1, keepdim=True)",
         "shares = values**2 / (values**2).sum(-1, keepdim=True)",
-        "08",
+        "10",
         "tests/networks/test_linear.py",
     ),
     Fault(
@@ -204,7 +204,7 @@ FAULTS = (
         "gfgd/networks/fully_connected_networks.py",
         "generator = torch.Generator().manual_seed(seed)",
         "generator = torch.Generator().manual_seed(5)",
-        "09",
+        "11",
         "tests/networks/test_networks.py",
         _SHORT_LINEAR,
     ),
@@ -214,7 +214,7 @@ FAULTS = (
         "gfgd/networks/network.py",
         "total = len(self.inputs)",
         "total = len(self.inputs) + 100",
-        "09",
+        "11",
         "tests/networks/test_networks.py",
         _SHORT_LINEAR,
     ),
@@ -224,7 +224,7 @@ FAULTS = (
         "gfgd/eigenpair_search.py",
         "low = range(min(smallest, size))",
         "low = range(1, min(smallest, size - 1) + 1)",
-        "09",
+        "11",
         "tests/test_spectrum.py",
         _SHORT_LINEAR,
     ),
@@ -243,7 +243,7 @@ FAULTS = (
         "gfgd/verified/residual_curvature.py",
         "return (Upper(shift) + lacking + rounding) * self.stretch + self.error",
         "return (Upper(shift / 2) + lacking + rounding) * self.stretch + self.error",
-        "11",
+        "13",
         "tests/verified/test_residual_curvature.py",
         (("activations", "['linear']"), ("iterations", "1000")),
     ),
@@ -253,7 +253,7 @@ FAULTS = (
         "gfgd/imperfections/rounding.py",
         "quantum = spacing(point, dtype)",
         "quantum = 2 * spacing(point, dtype)",
-        "12",
+        "15",
         "tests/imperfections/test_rounding.py",
     ),
     Fault(
@@ -262,7 +262,7 @@ FAULTS = (
         "gfgd/imperfections/rounding.py",
         "addend = -step if self.carry is None else self.carry - step",
         "addend = -step if self.carry is None else -self.carry - step",
-        "12",
+        "15",
         "tests/imperfections/test_rounding.py",
     ),
     Fault(
@@ -271,7 +271,7 @@ FAULTS = (
         "gfgd/imperfections/gates.py",
         "strengths=(alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
         "strengths=0.5 * (alpha - alpha_bar) * torch.cat(pulls, dim=-1),",
-        "13",
+        "16",
         "tests/imperfections/test_gates.py",
     ),
     Fault(
@@ -280,7 +280,7 @@ FAULTS = (
         "gfgd/imperfections/budget.py",
         "return -c * (z - z_other).abs() * differs",
         "return -c * (z - z_other) * differs",
-        "13",
+        "16",
         "tests/imperfections/test_budget.py",
     ),
     Fault(
@@ -289,7 +289,7 @@ FAULTS = (
         "gfgd/large_steps/modified.py",
         "return -gradient - step_size / 2 * objective.hessian_vector_product(point, gradient)",
         "return -gradient - step_size / 4 * objective.hessian_vector_product(point, gradient)",
-        "14",
+        "17",
         "tests/large_steps/test_modified.py",
     ),
     Fault(
@@ -298,7 +298,7 @@ FAULTS = (
         "gfgd/large_steps/modified.py",
         "step_size**2 * (twice / 3 + third / 12)",
         "step_size**2 * (twice / 3 + third / 6)",
-        "14",
+        "17",
         "tests/large_steps/test_modified.py",
     ),
     Fault(
@@ -307,7 +307,7 @@ FAULTS = (
         "gfgd/large_steps/central.py",
         "velocity = velocity - 0.5 * weights @ slopes",
         "velocity = velocity - 0.25 * weights @ slopes",
-        "15",
+        "19",
         "tests/large_steps/test_central.py",
     ),
 )

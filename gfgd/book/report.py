@@ -24,7 +24,7 @@ from gfgd.files import replacing
 from gfgd.modules import converted
 from gfgd.objective import Objective
 
-CHAPTER = "16_your_network"
+CHAPTER = "21_your_network"
 #: How many times are compared; the number of iterations is a multiple of it.
 RECORDINGS = 50
 #: Tags of the chapter's cells and the sections of the report that show their outputs, in order.

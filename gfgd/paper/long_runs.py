@@ -61,7 +61,7 @@ _RESULTS = Path("data") / "archive"
 
 @dataclass(frozen=True)
 class Protocol:
-    """The experiment of the paper; see chapter 09. Smaller ones serve as tests."""
+    """The experiment of the paper; see chapter 11. Smaller ones serve as tests."""
 
     dataset: str = "mnist_subset"
     step_size: float = 1e-3

@@ -33,14 +33,14 @@ def asked(monkeypatch):
 
 @pytest.mark.parametrize("value", ["-5e-1", "-1", "-.5", "-inf", "-1e3", "-NaN", "-1,2", "[-1]"])
 def test_a_value_may_be_negative_however_it_is_written(asked, value):
-    assert asked("run", "06", "-p", "cosine", value) == [["cosine", value]]
-    parameters = asked("sweep", "06", "-p", "cosine", "0", value, value, "-p", "radius", value)
+    assert asked("run", "07", "-p", "cosine", value) == [["cosine", value]]
+    parameters = asked("sweep", "07", "-p", "cosine", "0", value, value, "-p", "radius", value)
     assert parameters == [["cosine", "0", value, value], ["radius", value]]
 
 
 def test_what_is_no_number_is_an_option(capsys):
     with pytest.raises(SystemExit):
-        main(["run", "06", "-p", "cosine", "--output"])
+        main(["run", "07", "-p", "cosine", "--output"])
     assert "expected 2 arguments" in capsys.readouterr().err
 
 

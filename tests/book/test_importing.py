@@ -21,7 +21,7 @@ from gfgd.book.importing import (
 )
 from gfgd.book.parameters import validate
 
-CHAPTER = Path(__file__).parents[2] / "chapters" / "16_your_network.ipynb"
+CHAPTER = Path(__file__).parents[2] / "chapters" / "21_your_network.ipynb"
 
 GOOD = """
 import torch
