@@ -14,10 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torchdiffeq import odeint
-from torchdiffeq._impl.interp import _interp_evaluate
-from torchdiffeq._impl.odeint import SOLVERS
 
-from gfgd import checks
+from gfgd import checks, runge_kutta
 from gfgd.checkpoint import Checkpoint, refuse_too_many
 from gfgd.derivative_checks import kinked_operations
 from gfgd.objective import Objective
@@ -430,7 +428,7 @@ class _Run:
         self.at_last_state = _Steps()
         self.last = _Between()
 
-    def __call__(self, time: Tensor, state: Tensor, *, perturb: object = None) -> Tensor:
+    def __call__(self, time: Tensor | float, state: Tensor, *, perturb: object = None) -> Tensor:
         """Evaluate the field; `perturb` is the side of a jump in time, which none has here."""
         if self.limit is not None and self.evaluations >= self.limit:
             raise _AllSpentError(
@@ -597,19 +595,18 @@ class _Run:
         """Return torchdiffeq's solver, at the start or where this integration was."""
         last = self.last
         self.evaluations = 0  # what the solver evaluates again to begin with does not count twice
-        solver: Any = SOLVERS[self.method](func=self, y0=start, **accuracy)
-        solver._before_integrate(times)
+        solver: Any = runge_kutta.solver(self.method)(func=self, y0=start, **accuracy)
+        solver.begin(times)
         if last.state is not None:
             self._restore()
             assert last.velocity is not None and last.end is not None and last.step is not None
-            solver.rk_state = solver.rk_state._replace(
-                y1=last.state.to(start),
-                f1=last.velocity.to(start),
-                t0=last.end.to(times),
-                t1=last.end.to(times),
-                dt=last.step.to(times),
+            solver.resume(
+                last.state,
+                last.velocity,
+                last.end.to(times),
+                last.step.to(times),
+                int(last.numbers["next_step_index"]),
             )
-            solver.next_step_index = int(last.numbers["next_step_index"])
         return solver
 
     def _advanced(
@@ -617,18 +614,13 @@ class _Run:
     ) -> Tensor:
         """Return the state at a time, after the steps that lead there."""
         while time > solver.rk_state.t1:
+            solver.prepare()
             now = solver.rk_state
-            # Set free what was for times behind: the interpolant, and the stages of the last step,
-            # a column of which its last velocity is.
-            velocity = now.f1.clone(memory_format=torch.contiguous_format)
-            solver.rk_state = now._replace(f1=velocity, interp_coeff=())
             numbers = self._numbers() | {"next_step_index": solver.next_step_index}
-            self.last = _Between(numbers, reached, now.y1, velocity, now.t1, now.dt)
-            del now
+            self.last = _Between(numbers, reached, now.y1, now.f1, now.t1, now.dt)
             between_steps()
-            solver.rk_state = solver._adaptive_step(solver.rk_state)
-        now = solver.rk_state
-        return _interp_evaluate(now.interp_coeff, now.t0, now.t1, time)
+            solver.advance()
+        return solver.at(time)
 
     def _fixed(
         self,

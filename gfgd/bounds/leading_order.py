@@ -77,9 +77,12 @@ def leading_order_error(
 
     def field(_: float, state: Tensor) -> Tensor:
         point, coefficient = state.chunk(2, dim=-1)
-        gradient = objective.gradient(point)
-        curved = objective.hessian_vector_product(point, coefficient + gradient / 2)
-        return -torch.cat([gradient, curved], dim=-1)
+        velocity = torch.empty_like(state)  # filled in place: few vectors at a time
+        gradient, curved = velocity.chunk(2, dim=-1)
+        gradient.copy_(objective.gradient(point))
+        direction = torch.add(coefficient, gradient, alpha=0.5)
+        curved.copy_(objective.hessian_vector_product(point, direction))
+        return velocity.neg_()
 
     solution = integrate(
         field,
