@@ -1,6 +1,6 @@
 """The pipeline that makes the book, apart from the mathematics.
 
-A chapter needs four names of it at most: ``from gfgd.book import claim, plain, record, report``.
+A chapter needs a few names of it: ``from gfgd.book import claim, plain, record, report, table``.
 All but `plain` are imported when they are asked for: they need IPython, and ``gfgd data`` does not.
 """
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gfgd.book.numbers import plain
 
 if TYPE_CHECKING:
-    from gfgd.book.claims import Claim, claim, record, report
+    from gfgd.book.claims import Claim, claim, record, report, table
 
-__all__ = ["Claim", "claim", "plain", "record", "report"]
+__all__ = ["Claim", "claim", "plain", "record", "report", "table"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,14 @@ fails the build where one does not hold.
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal, get_args
 
 from IPython.display import Markdown, display
+
+from gfgd.book.numbers import plain
 
 MIME_TYPE = "application/vnd.gfgd.claim+json"
 RECORD_TYPE = "application/vnd.gfgd.record+json"
@@ -216,6 +219,43 @@ def record(name: str, value: float) -> None:
 def report(markdown_text: str) -> None:
     """Show Markdown text, so that the numbers in a chapter's prose come from the run itself."""
     display(Markdown(markdown_text))
+
+
+def table(text: str, heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
+    """Show a table below a text, in Markdown.
+
+    Parameters
+    ----------
+    text
+        What the table says; empty for none.
+    heads
+        The heading of each column.
+    rows
+        Their cells. Text stays as it is; a number is written by `plain`, whole ones in full.
+
+    Raises
+    ------
+    ValueError
+        For a row that has not one cell for each heading.
+    """
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(
+                f"row {list(row)}: has {len(row)} cells, and there are {len(heads)} heads"
+            )
+        lines.append(_line([_cell(cell) for cell in row]))
+    report("\n".join([text, "", *lines] if text else lines))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: str | float) -> str:
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:,}" if isinstance(cell, int) else plain(cell)
 
 
 def _check_name(name: str) -> None:

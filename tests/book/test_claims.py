@@ -6,7 +6,7 @@ import pytest
 from IPython.core.formatters import format_display_data
 from IPython.utils.capture import capture_output
 
-from gfgd.book import Claim, claim, record, report
+from gfgd.book import Claim, claim, record, report, table
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
 
 
@@ -111,3 +111,27 @@ def test_a_recorded_number(monkeypatch, value, stored):
 def test_a_malformed_record_is_refused(name, value):
     with pytest.raises(ValueError, match=r"name|value"):
         record(name, value)
+
+
+def shown_table(monkeypatch, *arguments):
+    shown = []
+    monkeypatch.setattr("gfgd.book.claims.display", lambda data, **_: shown.append(data))
+    table(*arguments)
+    return shown[0].data
+
+
+def test_a_table_has_text_and_numbers_as_a_reader_writes_them(monkeypatch):
+    rows = [("first", 12000, 1.234e-5), ("b", 1, "–")]
+    assert shown_table(monkeypatch, "Two runs:", ["run", "steps", "distance"], rows) == (
+        "Two runs:\n\n| run | steps | distance |\n|---|---|---|\n"
+        "| first | 12,000 | 1.2 × 10⁻⁵ |\n| b | 1 | – |"
+    )
+
+
+def test_a_table_without_a_text_begins_with_its_heads(monkeypatch):
+    assert shown_table(monkeypatch, "", ["a"], [["b"]]) == "| a |\n|---|\n| b |"
+
+
+def test_a_row_with_a_cell_too_many_is_refused():
+    with pytest.raises(ValueError, match=r"row \['x', 'y'\]: has 2 cells, and there are 1 heads"):
+        table("", ["a"], [("x", "y")])

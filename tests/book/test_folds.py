@@ -13,7 +13,7 @@ from gfgd.book.fingerprint import plain_python
 
 from .conftest import ROOT
 
-SHOWN_BY = {"claim", "report", "record"}
+SHOWN_BY = {"claim", "report", "record", "table"}
 LONGEST = 20  # lines of a cell that a reader sees
 COMPUTED_BY = {"fitted_slope", "use_style"}  # of gfgd.figures
 
