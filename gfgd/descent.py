@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -119,6 +120,98 @@ def gradient_descent(
         raise ValueError("start: the loss there is not finite")
     descent.save(finished=True)
     return descent.trajectory()
+
+
+def descent_at(
+    objective: Objective,
+    start: Tensor | ArrayLike,
+    *,
+    step_size: float,
+    iterates: Sequence[int],
+    progress: Callable[[Iterable[tuple[int, int]]], Iterable[tuple[int, int]]] = iter,
+) -> Trajectory:
+    """Run gradient descent and record the iterates named, which need not be evenly spaced.
+
+    The points are those of :func:`gradient_descent` to the bit: a run goes on where the one before
+    it ended, at the cost of one more gradient each.
+
+    Parameters
+    ----------
+    objective, start, step_size
+        As :func:`gradient_descent`.
+    iterates
+        0 = k_0 < k_1 < …, for example from :func:`spread_iterates`.
+    progress
+        Wraps the sequence of stretches (k_i, k_{i+1}), as ``tqdm`` does.
+
+    Returns
+    -------
+    Trajectory
+        That ends early, with its `status`, if a loss becomes non-finite.
+
+    Raises
+    ------
+    ValueError
+        If `iterates` does not begin with 0 and increase, or as :func:`gradient_descent`.
+    """
+    stretches = list(pairwise(iterates))
+    if len(iterates) < 2 or iterates[0] != 0 or any(a >= b for a, b in stretches):
+        raise ValueError("iterates: must be 0 and at least one more, increasing")
+    point, steps, gradients, status = starting_point(start, any_precision=True), [0], 0, COMPLETED
+    points, losses = [point.clone()], []
+    for before, after in progress(stretches):
+        count = after - before
+        run = gradient_descent(
+            objective, point, step_size=step_size, iterations=count, record_every=count
+        )
+        gradients += run.counts["gradients"]
+        losses = losses or [run.losses[0]]
+        if not run.completed:
+            status = f"after iteration {before}: {run.status}"
+            break
+        point = run.points[-1]
+        steps.append(after)
+        points.append(point)
+        losses.append(run.losses[-1])
+    return Trajectory(
+        times=torch.tensor(steps, dtype=torch.float64, device=point.device) * step_size,
+        points=torch.stack(points),
+        losses=torch.stack(losses),
+        counts={"gradients": gradients},
+        status=status,
+    )
+
+
+def spread_iterates(iterations: int, *, even: int, logarithmic: int) -> list[int]:
+    """Return iterates from 0 to `iterations`, evenly spaced, and evenly in their logarithm, too.
+
+    A run changes fast at its start, and for long: either alone would miss one of the two.
+
+    Parameters
+    ----------
+    iterations
+        K.
+    even
+        How many equal stretches; divides K.
+    logarithmic
+        How many stretches of equal length in log k, from 1 to K, rounded to whole iterates.
+
+    Examples
+    --------
+    >>> spread_iterates(100, even=4, logarithmic=3)
+    [0, 1, 5, 22, 25, 50, 75, 100]
+
+    Raises
+    ------
+    ValueError
+        If a count is less than 1 or `even` does not divide K.
+    """
+    checks.whole(1, iterations=iterations, even=even, logarithmic=logarithmic)
+    checks.multiple(even, iterations=iterations)
+    evenly = range(0, iterations + 1, iterations // even)
+    return sorted(
+        {*evenly, *(round(iterations ** (i / logarithmic)) for i in range(logarithmic + 1))}
+    )
 
 
 class _Descent:

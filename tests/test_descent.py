@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gfgd.descent import gradient_descent
+from gfgd.descent import descent_at, gradient_descent, spread_iterates
 from gfgd.objective import Objective
 from tests.small_problems import quadratic, quartic, small_network
 
@@ -121,3 +121,35 @@ def test_a_gradient_that_is_not_finite_at_the_start():
     root = Objective(lambda p: p.abs().sqrt().sum(-1), dimension=1)
     with pytest.raises(ValueError, match="start: the gradient there is not finite"):
         gradient_descent(root, torch.zeros(1), step_size=0.1, iterations=2)
+
+
+def test_named_iterates_are_those_of_one_run_to_the_bit():
+    objective = small_network()
+    start = objective.initial(0)
+    iterates = spread_iterates(30, even=3, logarithmic=5)
+    found = descent_at(objective, start, step_size=0.1, iterates=iterates)
+    whole = gradient_descent(objective, start, step_size=0.1, iterations=30)
+    assert torch.equal(found.points, whole.points[iterates])
+    assert torch.equal(found.losses, whole.losses[iterates])
+    torch.testing.assert_close(found.times, whole.times[iterates])
+    assert found.completed and found.counts["gradients"] == 30 + len(iterates) - 1
+
+
+def test_named_iterates_end_where_the_run_diverges():
+    run = descent_at(quadratic(1.0), torch.ones(1), step_size=1e10, iterates=[0, 1, 9, 20])
+    assert "diverged" in run.status and "after iteration 1" in run.status
+    assert len(run.times) == len(run.points) == len(run.losses) == 2
+
+
+@pytest.mark.parametrize("iterates", [[0], [1, 2], [0, 2, 2], [0, 3, 1]])
+def test_named_iterates_must_begin_with_0_and_increase(iterates):
+    with pytest.raises(ValueError, match="iterates"):
+        descent_at(quadratic(1.0), torch.ones(1), step_size=0.1, iterates=iterates)
+
+
+def test_iterates_are_spread_both_ways():
+    found = spread_iterates(10_000, even=40, logarithmic=50)
+    assert set(range(0, 10_001, 250)) <= set(found)
+    assert found == sorted(set(found)) and found[:2] == [0, 1]
+    with pytest.raises(ValueError, match="iterations"):
+        spread_iterates(100, even=7, logarithmic=3)

@@ -243,9 +243,9 @@ FAULTS = (
         "gfgd/verified/residual_curvature.py",
         "return (Upper(shift) + lacking + rounding) * self.stretch + self.error",
         "return (Upper(shift / 2) + lacking + rounding) * self.stretch + self.error",
-        "13",
+        "14",
         "tests/verified/test_residual_curvature.py",
-        (("activations", "['linear']"), ("iterations", "1000")),
+        (("smooth", "[]"), ("iterations", "1000")),
     ),
     Fault(
         "quantum-doubled",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import SupportsFloat
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -59,3 +60,35 @@ def plain(value: SupportsFloat, digits: int = 2) -> str:
         fixed = f"{float(f'{mantissa}e{power}'):,.{max(0, digits - 1 - power)}f}"
         return sign + fixed.replace(",", "\N{NARROW NO-BREAK SPACE}")
     return f"{sign}{mantissa} × 10{str(power).translate(_RAISED)}"
+
+
+def rounded_up(number: float, digits: int = 7) -> Decimal:
+    """Return the least number of so many significant decimal digits that is not below `number`.
+
+    >>> print(rounded_up(0.12345, 3), rounded_up(-0.12345, 3))
+    0.124 -0.123
+    """
+    return _quantized(number, digits, ROUND_CEILING)
+
+
+def rounded_down(number: float, digits: int = 7) -> Decimal:
+    """Return the largest number of so many significant decimal digits that is not above `number`.
+
+    >>> print(rounded_down(0.12345, 3))
+    0.123
+    """
+    return _quantized(number, digits, ROUND_FLOOR)
+
+
+def outward(low: float, high: float, digits: int = 7) -> str:
+    """Write an interval in decimals that contains the one given: its ends are rounded outward.
+
+    >>> outward(0.00099877401, 0.00099877709)
+    '[0.0009987740, 0.0009987771]'
+    """
+    return f"[{rounded_down(low, digits):f}, {rounded_up(high, digits):f}]"
+
+
+def _quantized(number: float, digits: int, way: str) -> Decimal:
+    unit = Decimal(1).scaleb(Decimal(number).adjusted() - digits + 1)
+    return Decimal(number).quantize(unit, way)

@@ -17,7 +17,7 @@ from gfgd.book.thumbnails import extent, first_panel
 from gfgd.figures.style import INK, MUTED, PAPER, ROLES, STYLE
 
 #: Whose key picture it shows, and the claim that it quotes.
-CHAPTER, CLAIM = "13", "verified-paper-experiment"
+CHAPTER, CLAIM = "14", "verified-paper-experiment"
 WIDTH, HEIGHT, DPI = 1200, 630, 96
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAMES = {"bound": "the bound", "descent": "measured"}

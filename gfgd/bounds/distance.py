@@ -123,6 +123,15 @@ def signed_bound(
     return euler_bound(step_size, smoothness, norms * _start_norm(gradient_norm), rate)
 
 
+def mean_of_ends(values: Tensor) -> Tensor:
+    """Return the mean of the values at a cell's two ends, shape ``(T − 1, ...)``.
+
+    By the trapezoid rule it stands for the mean over the cell, with an error of the order of the
+    cell's width squared: a measurement, where the formulas here want an upper bound for a proof.
+    """
+    return (values[1:] + values[:-1]) / 2
+
+
 def signed_coefficient(
     times: Tensor,
     smoothness: Tensor | float,

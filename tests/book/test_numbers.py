@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gfgd.book import plain
+from gfgd.book.numbers import outward, rounded_down, rounded_up
 
 GAP = "\N{NARROW NO-BREAK SPACE}"
 
@@ -45,3 +46,16 @@ def test_never_in_e_notation_and_near_the_number(value, digits):
 def test_digits_are_at_least_one():
     with pytest.raises(ValueError, match="digits = 0"):
         plain(1.0, 0)
+
+
+@given(st.floats(-1e6, 1e6), st.integers(1, 12))
+def test_rounding_up_and_down_encloses_within_one_unit(number, digits):
+    low, high = rounded_down(number, digits), rounded_up(number, digits)
+    assert low <= number <= high
+    assert float(high - low) <= 10.0 ** (1 - digits) * max(abs(number), 1e-300) * (1 + 1e-9)
+    assert number == 0 or len(low.as_tuple().digits) <= digits + 1
+
+
+def test_an_interval_is_written_outward():
+    assert outward(1.2345, 1.2346, 3) == "[1.23, 1.24]"
+    assert outward(-2e-9, 5e-9, 1) == "[-0.000000003, 0.000000006]"  # neither is a float
