@@ -183,6 +183,19 @@ def test_small_multiples_share_a_legend_and_not_a_scale():
     figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize("count", [2, 6])
+def test_rows_of_panels_fit_on_a_screen_together(count):
+    groups = {f"panel {i}": {"GD": [1, 2, 3]} for i in range(count)}
+    few = dict(list(groups.items())[:3])
+    for figure in (
+        figures.panels([1, 2, 3], few, ylabel="f"),
+        figures.small_multiples([1, 2, 3], groups, ylabel="f", columns=1 + count // 4, height=4.0),
+    ):
+        assert 96 * figure.get_figheight() <= 520
+    phone = figures.panels([1, 2, 3], groups, ylabel="f").narrow()
+    assert 96 * phone.get_figheight() > 220 * count  # there panels keep their height
+
+
 def test_distribution_is_the_share_of_values_below():
     figure = figures.distribution({"a": [1.0, 2.0, 4.0, 8.0]}, xlabel="ratio")
     (line,) = figure.axes[0].get_lines()

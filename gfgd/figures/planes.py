@@ -121,7 +121,7 @@ class DirectionField:
 def direction_fields(
     drawings: Mapping[str, DirectionField],
     *,
-    columns: int = 2,
+    columns: int = 3,
     roles: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw direction fields with paths in them, one panel for each title.

@@ -31,6 +31,9 @@ PX = 1 / 96
 WIDE, NARROW = 760, 358
 #: Width of a wide figure in inches.
 WIDTH = WIDE * PX
+#: How high all rows of panels of a wide figure are at most, in inches, so that a chapter's key
+#: picture fits on its first screen; and how high a panel is at least.
+TALLEST, LOWEST = 470 * PX, 1.35
 
 #: Roles and their colours on white: 4.5 to 1 or better, so that they serve for text.
 ROLES = {
@@ -182,11 +185,14 @@ def grid(
 ) -> tuple[Picture, np.ndarray]:
     """Return a figure and its panels (rows, columns), of which only the first `count` are shown.
 
-    A panel is `height` inches high; `margin` is left for legends and labels. For a phone panels
-    stand one below the other.
+    A panel is `height` inches high, or less where several rows would otherwise be higher than a
+    screen together; `margin` is left for legends and labels. For a phone panels stand one below the
+    other.
     """
     columns = 1 if is_narrow() else columns
     rows = -(-count // columns)
+    if not is_narrow() and rows > 1:
+        height = min(height, max(LOWEST, (TALLEST - margin) / rows))
     figure = new_figure(margin + rows * height)
     panels = figure.subplots(rows, columns, sharex=sharex, squeeze=False)
     for axes in panels.ravel()[count:]:

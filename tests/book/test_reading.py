@@ -11,6 +11,9 @@ from .watching import pages_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.book]
 
+#: The chapters' pages, or one stand-in if there is no book.
+CHAPTERS = sorted((HTML / "chapters").glob("[0-9]*.html")) or [HTML / "index.html"]
+
 
 def with_a(name):
     """Return the pages that have an element of a class, or one stand-in if there is no book."""
@@ -109,6 +112,15 @@ def test_live_pictures_follow_the_reader(open_page, path):
         after = json.loads(picture.get_attribute("data-result"))
         assert after["start"][0] == 0.35
         assert after["gf"] != before["gf"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_the_key_picture_is_complete_on_the_first_screen(open_page, path):
+    # Its caption may stand below.
+    picture = open_page(path).locator("div.cell.tag_first-screen").first
+    drawn = picture.locator("svg.gfgd-wide, .gfgd-scene, .gfgd-live").first
+    box = drawn.bounding_box()
+    assert box["y"] + box["height"] <= 900
 
 
 def test_the_edge_of_stability_follows_the_reader(open_page):
