@@ -190,6 +190,15 @@ FAULTS = (
         "tests/bounds/test_certificates.py",
     ),
     Fault(
+        "plane-rate-turned",
+        "n − 1 in place of √(n − 1) in the rate at which errors grow in three coordinates",
+        "gfgd/bounds/convergence.py",
+        "(-ahead).clamp(min=0) + (depth - 1) ** 0.5 * across",
+        "(-ahead).clamp(min=0) + (depth - 1) * across",
+        "09",
+        "tests/bounds/test_convergence.py",
+    ),
+    Fault(
         "effective-rank-of-squares",
         "the effective rank is that of σ² in place of σ",
         "gfgd/networks/linear.py",

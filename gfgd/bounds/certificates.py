@@ -193,6 +193,21 @@ def second_order(objective: DeepLinear, error: LeadingOrderError, known: Tube) -
     return _certificate("second_order", known, _consistent(step_size, known))
 
 
+def each_method(
+    objective: DeepLinear, error: LeadingOrderError, known: Tube
+) -> dict[str, Certificate]:
+    """Return the certificates of all four theorems by name, the talk's first: see the table above.
+
+    `error` holds the flow that `known` is the tube of, and its leading-order error.
+    """
+    return {
+        "uniform": uniform(known),
+        "local": local(known),
+        "flow_defect": flow_defect(objective, error.flow, known),
+        "second_order": second_order(objective, error, known),
+    }
+
+
 def second_order_bound(
     objective: DeepLinear, error: LeadingOrderError, known: Tube, step_size: float
 ) -> Tensor:

@@ -1,8 +1,8 @@
 """The talk's theorem with all its constants: descent over a deep linear network converges.
 
 One output, whitened inputs, a balanced start: a step size and a number of iterations, both in
-closed form, with which gradient descent converges to a global minimum. The book's chapter on the
-translation proves it. Everything happens in three coordinates: from a balanced start the flow and
+closed form, with which gradient descent converges to a global minimum. The book's chapter on almost
+every start proves it. Everything happens in three coordinates: from a balanced start the flow and
 descent keep W_1 = u_1 aᵀ and W_j = b u_j u_{j−1}ᵀ, with a in the plane of w and Λ.
 
 Units: L = ‖Λ‖ scales out. In the functions here lengths of w count in L, times and step sizes in
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.networks.linear import lowest_radius_bound, orbit_radius, time_bound
+from gfgd.networks.linear import DeepLinear, lowest_radius_bound, orbit_radius, time_bound
 
 #: The share of a step in n: at the end ‖w − Λ‖ ≤ L/(20n), and no step is longer than 1/(60n).
 END_GAP, LONGEST_STEP = 20, 60
@@ -196,6 +196,21 @@ def plane_hessian(radius: Tensor, cosine: Tensor, depth: int) -> Tensor:
     indefinite[..., :2, 2] = indefinite[..., 2, :2] = mixed
     indefinite[..., 2, 2] = (depth - 2) * scale * along
     return jacobian.mT @ jacobian + indefinite
+
+
+def three_coordinates(objective: DeepLinear, points: Tensor) -> Tensor:
+    """Return a along Λ, a across it, and b at the points of a path, ``(T, d)`` to ``(T, 3)``.
+
+    For weights W_1 = u_1 aᵀ, W_j = b u_j u_{j−1}ᵀ with b > 0, u_n = 1 and a in the plane of Λ and
+    the first point's w: b = ‖W_n‖ and a = w/bⁿ⁻¹, since w = bⁿ⁻¹ a. Then ‖θ‖² = ‖a‖² + (n−1) b².
+    """
+    product, last = objective.end_to_end(points)[:, 0], objective.weights(points)[-1]
+    b = torch.linalg.vector_norm(last, dim=(-2, -1))
+    along = objective.target[0] / objective.target.norm()
+    across = product[0] - (product[0] @ along) * along
+    across = across / across.norm().clamp_min(torch.finfo(across.dtype).tiny)
+    a = product / b[:, None] ** (objective.depth - 1)
+    return torch.stack([a @ along, a @ across, b], dim=-1)
 
 
 @dataclass(frozen=True)

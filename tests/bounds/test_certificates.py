@@ -54,19 +54,13 @@ def test_constants_hold_in_the_tube(depth, outputs):
         assert (direction.norm(dim=-1) <= known.third).all()
 
 
-def all_certificates(objective, error, known):
-    return [
-        certificates.uniform(known),
-        certificates.local(known),
-        certificates.flow_defect(objective, error.flow, known),
-        certificates.second_order(objective, error, known),
-    ]
-
-
 @pytest.mark.parametrize("depth", [2, 3])
 def test_gd_keeps_what_was_certified(depth):
     objective, error, known = setting(depth)
-    found = all_certificates(objective, error, known)
+    by_method = certificates.each_method(objective, error, known)
+    assert list(by_method) == ["uniform", "local", "flow_defect", "second_order"]
+    assert all(one.method == name for name, one in by_method.items())
+    found = list(by_method.values())
     sizes = [one.step_size for one in found]
     assert sizes == sorted(sizes), "each theorem should allow more than the one before"
     for one in found[2:]:  # the first two take many steps, and allow less

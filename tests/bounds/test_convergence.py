@@ -51,8 +51,9 @@ def test_descent_of_the_network_stays_in_the_three_coordinates(depth):
     point = at(
         torch.tensor(0.5, dtype=torch.float64), torch.tensor(-0.3, dtype=torch.float64), depth
     ).requires_grad_()
-    for loss, weights in zip(
-        run.losses, zip(*network.weights(run.points), strict=True), strict=True
+    found = convergence.three_coordinates(network, run.points)
+    for loss, weights, coordinates in zip(
+        run.losses, zip(*network.weights(run.points), strict=True), found, strict=True
     ):
         value = in_plane(point, depth)
         assert float(value.detach()) == pytest.approx(float(loss), rel=1e-10)
@@ -61,6 +62,8 @@ def test_descent_of_the_network_stays_in_the_three_coordinates(depth):
         assert norms[1:] == pytest.approx(
             [float(point[2].detach()) / (depth - 1) ** 0.5] * (depth - 1)
         )
+        reduced = point.detach() / torch.tensor([1, 1, (depth - 1) ** 0.5], dtype=torch.float64)
+        torch.testing.assert_close(coordinates, reduced, rtol=1e-10, atol=1e-12)
         (slope,) = torch.autograd.grad(value, point)
         point = (point - 0.05 * slope).detach().requires_grad_()
 
