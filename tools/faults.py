@@ -145,6 +145,15 @@ FAULTS = (
         "tests/bounds/test_curvature.py",
     ),
     Fault(
+        "aligned-eigenvalue-depth",
+        "n − 2 in place of n − 1 in λmin at an aligned point",
+        "gfgd/bounds/curvature.py",
+        "lowest = torch.minimum(-gap, depth * radius - (depth - 1) * gap)",
+        "lowest = torch.minimum(-gap, depth * radius - (depth - 2) * gap)",
+        "06",
+        "tests/bounds/test_curvature.py",
+    ),
+    Fault(
         "reduced-flow-exponent",
         "r^{2−2/n} becomes r^{1−2/n} in the reduced flow",
         "gfgd/networks/linear.py",

@@ -334,26 +334,31 @@ def tube_step_size(
 
 
 def fewest_iterations(
-    distance: Callable[[int], float], *, within: float, limit: int = 10_000_000
+    distance: Callable[[int], float], *, within: float, guess: int = 1, limit: int = 10_000_000
 ) -> int:
     """Return the smallest number K of steps with distance(K) ≤ `within`, by trial.
 
-    Doubles K until it suffices and bisects then, so that K suffices and K − 1 does not. That is
-    the smallest K if more steps never hurt; else it is one of several such K. A distance that
-    is not finite does not suffice.
+    From `guess` on goes up until K suffices, or down until it does not, in strides that double, and
+    bisects then, so that K suffices and K − 1 does not. That is the smallest K if more steps never
+    hurt; else it is one of several such K. A distance that is not finite does not suffice.
 
     Raises
     ------
     ValueError
-        If within ≤ 0, or `limit` steps do not suffice.
+        If within ≤ 0, guess < 1, or `limit` steps do not suffice.
     """
     checks.positive(within=within)
-    checks.whole(1, limit=limit)
-    failing, enough = 0, 1
+    checks.whole(1, limit=limit, guess=guess)
+    failing, enough, stride = 0, min(guess, limit), max(1, guess // 50)
     while not distance(enough) <= within:
         if enough >= limit:
             raise ValueError(f"limit = {limit}: so many steps do not keep the distance {within:g}")
-        failing, enough = enough, min(2 * enough, limit)
+        failing, enough, stride = enough, min(enough + stride, limit), 2 * stride
+    while failing == 0 and enough > stride:
+        if distance(enough - stride) <= within:
+            enough, stride = enough - stride, 2 * stride
+        else:
+            failing = enough - stride
     while enough - failing > 1:
         middle = (failing + enough) // 2
         if distance(middle) <= within:
