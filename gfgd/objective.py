@@ -143,17 +143,15 @@ class Objective:
             return self.total(contribution)[0]
 
     def hessian(self, point: Point) -> Tensor:
-        """Return ∇²f(θ) in full, shape ``(d, d)``, for one θ of shape ``(d,)``.
+        """Return ∇²f(θ) in full, shape ``(..., d, d)``.
 
-        Costs d Hessian-vector products and d² numbers: for small d only.
+        Costs d Hessian-vector products and d² numbers for each θ: for small d only.
         """
         point = self._check(point)
-        if point.dim() != 1:
-            raise ValueError(f"point has shape {tuple(point.shape)}: give one θ, shape (d,)")
         identity = torch.eye(self.dimension, dtype=point.dtype, device=point.device)
         rows = [self.hessian_vector_product(point, direction) for direction in identity]
-        dense = torch.stack(rows)
-        return (dense + dense.T) / 2
+        dense = torch.stack(rows, dim=-2)
+        return (dense + dense.mT) / 2
 
     @classmethod
     def from_module(

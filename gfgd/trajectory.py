@@ -130,6 +130,28 @@ class Trajectory:
             error=error,
         )
 
+    def member(self, index: int) -> Trajectory:
+        """Return one of the curves that were computed together, points of shape ``(T, ..., d)``.
+
+        `index` counts along the first axis after time: the starts of a batch. What the batch cost
+        together stays in `counts`.
+
+        Raises
+        ------
+        ValueError
+            If this is a single curve, or it has fewer members.
+        """
+        if self.points.dim() < 3:
+            raise ValueError(
+                f"points has shape {tuple(self.points.shape)}: a single curve has no members"
+            )
+        if not 0 <= index < self.points.shape[1]:
+            raise ValueError(f"index = {index}: must be from 0 to {self.points.shape[1] - 1}")
+        error = None if self.error is None else self.error[:, index]
+        return replace(
+            self, points=self.points[:, index], losses=self.losses[:, index], error=error
+        )
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trajectory to `path` (``.npz``, no pickle), whole or not at all."""
         path = Path(path)

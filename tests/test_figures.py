@@ -279,6 +279,14 @@ def test_a_staircase_needs_positive_numbers(totals):
         figures.staircase(totals, xlabel="distance")
 
 
+def test_small_multiples_may_have_times_of_their_own():
+    times = {"a": {"GF": np.arange(3.0)}, "b": {"GF": np.arange(4.0)}}
+    groups = {"a": {"GF": np.ones(3)}, "b": {"GF": np.ones(4)}}
+    figure = figures.small_multiples(times, groups, ylabel="distance")
+    drawn = [axes.get_lines()[0].get_xdata() for axes in figure.axes[:2]]
+    assert [list(xs) for xs in drawn] == [[0, 1, 2], [0, 1, 2, 3]]
+
+
 def test_small_multiples_may_be_logarithmic_in_time_with_broad_lines():
     times = np.array([1.0, 10.0, 100.0])
     figure = figures.small_multiples(

@@ -53,6 +53,7 @@ def test_a_batch_is_its_members(activation):
     for method, arguments in (
         (objective.value, (points,)),
         (objective.gradient, (points,)),
+        (objective.hessian, (points,)),
         (objective.hessian_vector_product, (points, vectors)),
         (objective.third_derivative, (points, vectors, vectors)),
     ):
@@ -116,8 +117,8 @@ def test_wrong_shape_and_dtype_are_refused():
         objective.value(torch.zeros(3))
     with pytest.raises(ValueError, match="float32 or float64"):
         objective.gradient(torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="give one θ"):
-        objective.hessian(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="must be d = 2"):
+        objective.hessian(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="at least one"):
         Objective(dimension=2)
 

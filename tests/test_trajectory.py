@@ -76,6 +76,19 @@ def test_at_picks_recorded_times_only():
         line().at(torch.tensor([0.15]))
 
 
+def test_a_member_of_a_batch_is_one_of_its_curves():
+    times = torch.arange(3, dtype=torch.float64)
+    points = torch.arange(12, dtype=torch.float64).reshape(3, 2, 2)
+    batch = Trajectory(times, points, points[..., 0], {"gradients": 3}, error=points[..., 1])
+    one = batch.member(1)
+    assert torch.equal(one.points, points[:, 1]) and torch.equal(one.losses, points[:, 1, 0])
+    assert torch.equal(one.error, points[:, 1, 1]) and one.counts == {"gradients": 3}
+    with pytest.raises(ValueError, match="index = 2"):
+        batch.member(2)
+    with pytest.raises(ValueError, match="single curve"):
+        one.member(0)
+
+
 def test_inconsistent_shapes_are_refused():
     times = torch.arange(3.0)
     with pytest.raises(ValueError, match="points has 2 entries"):

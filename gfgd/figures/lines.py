@@ -99,7 +99,7 @@ def panels(
 
 @picture
 def small_multiples(
-    times: ArrayLike | Mapping[str, ArrayLike],
+    times: ArrayLike | Mapping[str, Any],
     groups: Mapping[str, Mapping[str, ArrayLike]],
     *,
     ylabel: str,
@@ -113,8 +113,8 @@ def small_multiples(
 ) -> Figure:
     """Draw groups of lines, each in a small panel with a scale of its own: title to lines.
 
-    As :func:`panels`, but side by side. Lines with a label in `broad` are broad, pale and solid, so
-    that others can be seen on them; `height` is a panel's, in inches.
+    As :func:`panels`, also in what `times` may be, but side by side. Lines with a label in `broad`
+    are broad, pale and solid, so that others can be seen on them; `height` is a panel's, in inches.
     """
     figure, drawn = grid(len(groups), columns, margin=0.6, height=height, sharex=True)
     styles = looks(groups.values(), roles, ylabel)
@@ -122,7 +122,8 @@ def small_multiples(
     for place, (axes, (title, lines)) in enumerate(
         zip(drawn.ravel(), groups.items(), strict=False)
     ):
-        _draw_lines(axes, times, lines, styles, yscale, broad)
+        at = times.get(title, times) if isinstance(times, Mapping) else times
+        _draw_lines(axes, at, lines, styles, yscale, broad)
         set_scales(axes, xscale=xscale, yscale=yscale)
         lowest = place >= len(groups) - across
         # One name for the values is enough: they are the same in all panels.

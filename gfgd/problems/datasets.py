@@ -33,6 +33,7 @@ __all__ = [
     "mnist",
     "mnist_subset",
     "digits",
+    "small_images",
     "whiten",
     "data_directory",
     "fetch_mnist",
@@ -246,6 +247,52 @@ def digits() -> Dataset:
     return Dataset(
         "digits", torch.from_numpy(images), torch.from_numpy(np.asarray(labels, np.int64)), (8, 8)
     )
+
+
+def small_images(name: str, count: int, *, length: float) -> Dataset:
+    """Return the first images of a dataset, made small: for networks whose Hessians are looked at.
+
+    Images of 28×28 pixels are averaged to 7×7, those of 8×8 stay. Then all are multiplied by one
+    number, such that the mean Euclidean length of an image is `length`.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    count : int
+        How many images, at most as many as the dataset has.
+    length : float
+        The mean length of the images that are returned.
+
+    Returns
+    -------
+    Dataset
+        `images` of shape (count, 49) or (count, 64).
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a count out of range, or a length that is not positive.
+    DatasetError
+        As `load`.
+
+    Examples
+    --------
+    >>> images, labels = small_images("digits", 100, length=2.4)
+    >>> images.shape, round(images.norm(dim=1).mean().item(), 6)
+    (torch.Size([100, 64]), 2.4)
+    """
+    checks.whole(1, count=count)
+    checks.positive(length=length)
+    whole = load(name)
+    if count > len(whole.labels):
+        raise ValueError(f"count = {count}: {name} has {len(whole.labels)} images")
+    images, shape = whole.images[:count], whole.image_shape
+    if shape == (28, 28):
+        blocks = images.reshape(-1, 1, *shape)
+        images, shape = torch.nn.functional.avg_pool2d(blocks, 4).flatten(1), (7, 7)
+    images = images * (length / images.norm(dim=1).mean())
+    return Dataset(whole.name, images, whole.labels[:count], shape, whole.classes)
 
 
 def whiten(

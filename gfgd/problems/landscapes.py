@@ -311,6 +311,32 @@ def valley(steepness: float = 4.0, radius: float = 2.75, name: str = "valley") -
     )
 
 
+def sharpening_valley(
+    drift: float, *, sharpness: float = 20.0, radius: float = 25.0, name: str = "sharpening_valley"
+) -> Landscape:
+    """Return f(x, y) = ½ y x² − c y, c > 0: along its floor x = 0 the curvature y grows steadily.
+
+    The smallest example of the edge of stability: gradient descent with step size η oscillates
+    along x once y has passed 2/η, and x² lowers y. The Hessian is [[y, x], [x, 0]], so that
+    λ = −2R/√3, β = 2R/√3 for ‖θ‖ ≤ R and M₃ = 2/√3 are sharp. `sharpness` is the y around which
+    it is drawn.
+    """
+    checks.positive(drift=drift, sharpness=sharpness)
+    checks.at_least(math.hypot(1.5, sharpness + 1.25), radius=radius)
+    return Landscape(
+        name=name,
+        formula=rf"\tfrac12 y x^2 - {drift:g} y",
+        objective=Objective(
+            lambda p: 0.5 * p[..., 1] * p[..., 0].square() - drift * p[..., 1], dimension=2
+        ),
+        convexity_bound=-2 * radius / math.sqrt(3),
+        smoothness=2 * radius / math.sqrt(3),
+        third=2 / math.sqrt(3),
+        domain=((-1.0, 1.5), (sharpness - 1.25, sharpness + 1.25)),
+        radius=radius,
+    )
+
+
 def two_layer_net(
     target: float = 1.0, radius: float = 3.0, name: str = "two_layer_net"
 ) -> Landscape:

@@ -387,6 +387,35 @@ def test_digits_are_standardised_and_need_no_file(no_download):
     assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
+def test_small_images_are_block_means_of_one_mean_length(monkeypatch):
+    whole = datasets.Dataset("mnist", torch.rand(8, 784).double(), torch.arange(8), (28, 28))
+    monkeypatch.setitem(datasets._LOADERS, "mnist", lambda: whole)
+    small = datasets.small_images("mnist", 5, length=2.4)
+    assert small.images.shape == (5, 49) and small.image_shape == (7, 7)
+    assert torch.equal(small.labels, whole.labels[:5]) and small.classes == 10
+    assert small.images.norm(dim=1).mean().item() == pytest.approx(2.4)
+    means = whole.images[:5].reshape(5, 7, 4, 7, 4).mean((2, 4)).flatten(1)
+    ratio = means.norm() / small.images.norm()
+    torch.testing.assert_close(small.images * ratio, means)
+
+
+def test_small_digits_keep_their_pixels(no_download):
+    small = datasets.small_images("digits", 20, length=1.5)
+    whole = datasets.digits().images[:20]
+    assert small.image_shape == (8, 8)
+    assert small.images.norm(dim=1).mean().item() == pytest.approx(1.5)
+    torch.testing.assert_close(small.images / small.images[0, 9] * whole[0, 9], whole)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"count": 0}, "count"), ({"count": 1798}, "count = 1798"), ({"length": 0.0}, "length")],
+)
+def test_small_images_refuse(wrong, named, no_download):
+    with pytest.raises(ValueError, match=named):
+        datasets.small_images("digits", **{"count": 10, "length": 1.0, **wrong})
+
+
 def test_the_readme_has_the_files_that_the_library_wants():
     text = (Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
     for file in (file for pair in REAL_FILES.values() for file in pair):

@@ -19,6 +19,7 @@ CURVED = [
     landscapes.saddle(2.5),
     landscapes.valley(1.0, radius=4.0),
     landscapes.two_layer_net(2.0, radius=1.5),
+    landscapes.sharpening_valley(0.05, sharpness=2.0, radius=4.0),
     landscapes.quadratic(-0.5, 0.0, 3.0),
     landscapes.logistic([3.0, 1.0], [-1.0, 2.0], [0.5, 0.5]),
     landscapes.logistic([-1.0], tilt=[0.5], name="slope"),
@@ -64,6 +65,10 @@ def test_constants_bound_the_dense_hessian(known):
         (landscape("two_layer_net"), [3 / math.sqrt(2), -3 / math.sqrt(2)]),
         (landscape("quartic"), [0.0, 3.0]),
         (landscape("saddle"), [0.5, 0.5]),
+        (
+            landscapes.sharpening_valley(0.05, sharpness=2.0, radius=4.0),
+            [4 * math.sqrt(2 / 3), -4 / math.sqrt(3)],
+        ),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -106,6 +111,11 @@ def test_third_derivative_stays_below_its_constant(known):
         (landscape("bent_saddle"), [0.0, math.pi / 2], [0.0, 1.0]),
         (landscape("two_layer_net"), [3 / math.sqrt(2)] * 2, [math.sqrt(0.5)] * 2),
         (landscapes.logistic([2.0]), [math.log(2 + math.sqrt(3)) / 2], [1.0]),
+        (
+            landscapes.sharpening_valley(0.05),
+            [0.3, 20.0],
+            [math.sqrt(2 / 3), math.sqrt(1 / 3)],
+        ),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -248,6 +258,8 @@ def test_mistakes_are_named():
         landscapes.quadratic(1.0, math.nan)
     with pytest.raises(ValueError, match="radius = 1"):
         landscapes.valley(radius=1)
+    with pytest.raises(ValueError, match="radius = 5"):
+        landscapes.sharpening_valley(0.05, radius=5)
     with pytest.raises(ValueError, match="one length"):
         landscapes.logistic([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="tilt = "):
