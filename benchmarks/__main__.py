@@ -27,6 +27,7 @@ from benchmarks.measure import Measured, Table, summary, text
 from benchmarks.memory import memory
 from benchmarks.scaling import scaling
 from benchmarks.spectrum import spectrum
+from benchmarks.vectors import vectors
 from gfgd.files import replacing
 from gfgd.problems import datasets
 
@@ -85,7 +86,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "b": (descent,),
     "c": (spectrum,),
     "d": (convolution,),
-    "e": (scaling, memory),
+    "e": (scaling, memory, vectors),
     "f": (large_steps,),
 }
 

@@ -18,6 +18,7 @@ from benchmarks import (
     memory,
     scaling,
     spectrum,
+    vectors,
 )
 from gfgd import gradient_descent, networks
 from gfgd.paper import archive
@@ -185,6 +186,12 @@ def test_memory_is_that_of_a_new_process():
     before, after = memory.measure_apart(100, (5,), 10)
     assert 5e7 < before <= after
     assert after < ballast.nbytes
+
+
+@pytest.mark.slow
+def test_vectors_are_those_that_descent_keeps():
+    """The iterate, its successor and the gradient at least; a flow's seven stages are not there."""
+    assert 1 <= vectors.measure_apart("GD") < 5
 
 
 def test_convolutional_ratios_are_those_of_its_table(data):
