@@ -3,7 +3,7 @@
 A notebook runs from top to bottom, so that imports and parameters come first and what was found
 comes last. A reader wants it the other way round. On the page a chapter begins with its title and
 question, then the answer (the cell tagged ``answer``), the key picture (``first-screen``) and a box
-"In short". Imports, parameters and their check stand at the end.
+"In short". Imports, parameters and their check stand at the end. Longer code is folded.
 """
 
 import math
@@ -19,13 +19,15 @@ from gfgd.book.claims import KINDS
 from gfgd.book.execute import PROVENANCE_TAG, read_claims
 from gfgd.book.typeset import as_read
 
-ANSWER, PICTURE = "answer", "first-screen"
+ANSWER, PICTURE, FOLD = "answer", "first-screen", "hide-input"
 SETUP_HEADING = "## Parameters"
 FOUND_HEADING = "## What was found"
 #: Words that one reads in a minute, where each needs some thought.
 WORDS_A_MINUTE = 150
 #: How many of the findings the box shows.
 FINDINGS = 3
+#: Code of more lines than this is folded: more would stand between the sentences.
+LINES_SHOWN = 12
 
 
 def arranged(notebook: NotebookNode, number: int) -> NotebookNode:
@@ -42,6 +44,9 @@ def arranged(notebook: NotebookNode, number: int) -> NotebookNode:
         for cell in cells[1:]
         if not _among(cell, [*setup, *_tagged(lifted, ANSWER), *provenance])
     ]
+    for cell in body:
+        if cell.cell_type == "code" and len(cell.source.splitlines()) > LINES_SHOWN:
+            cell.metadata.tags = [*dict.fromkeys([*_tags(cell), FOLD])]
     page = [opening, *lifted, in_short(notebook, number), *rest, *body, *setup, *provenance]
     made = nbformat.v4.new_notebook(cells=page, metadata=notebook.metadata)
     made.nbformat_minor = notebook.nbformat_minor

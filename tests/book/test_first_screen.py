@@ -67,6 +67,22 @@ def test_no_fold_of_code_stands_before_the_answer(page):
     assert "remove-input" not in page.cells[2].metadata.tags
 
 
+def test_longer_code_is_folded_and_short_code_is_not():
+    long, short = ("\n".join(["x = 1"] * count) for count in (13, 12))
+    cells = [
+        new_markdown_cell("# Title\n\nWords."),
+        new_markdown_cell("## A"),
+        code(long),
+        code(short),
+    ]
+    folds = {
+        cell.source: "hide-input" in cell.metadata.tags
+        for cell in arranged(new_notebook(cells=cells), 1).cells
+        if cell.cell_type == "code"
+    }
+    assert folds == {long: True, short: False}
+
+
 def test_findings_may_stand_under_the_second_heading_of_a_cell():
     cells = [
         new_markdown_cell("# Title"),
