@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import scipy
@@ -28,12 +29,14 @@ from gfgd.verified.directed import (
     total,
 )
 from gfgd.verified.flow_tube import Cell, Settings, tube
+from gfgd.verified.gated_network import GatedNetwork
 from gfgd.verified.linear_network import (
     NetworkData,
     checked_start,
     digest,
 )
-from gfgd.verified.smooth_enclosure import network_of
+from gfgd.verified.smooth_enclosure import GatedDescent, network_of
+from gfgd.verified.switches import Switch, Watch, not_decided
 
 #: What the proof takes for granted.
 TRUSTED = (
@@ -77,6 +80,10 @@ class Enclosure:
         ‖v − θ(kη)‖ ≤ `flow_error`.
     flow_error
         Shape ``(len(iterates),)``.
+    switch
+        On a ReLU network, the first switch of a gate along the flow, if it comes before t = Kη.
+        Then all that is above ends before it: `iterations` is the last k with kη ≤
+        `switch.earliest`, or the last before GD's own gates are no longer proved to be the same.
     provenance
         SHA-256 sums of the data and the start; versions.
     trusted
@@ -97,6 +104,7 @@ class Enclosure:
     iterates: tuple[int, ...]
     flow_points: np.ndarray
     flow_error: np.ndarray
+    switch: Switch | None
     provenance: dict[str, str] = field(repr=False)
     trusted: tuple[str, ...] = field(default=TRUSTED, repr=False)
 
@@ -163,18 +171,20 @@ def enclose(
     Parameters
     ----------
     objective
-        A fully connected network that is linear, or has tanh or softplus (any depth from 2, any
-        widths, cross-entropy or half the squared error) over float64 data. The float64 numbers
-        are the data, exactly. The mathematical log(1 + eᶻ) is meant by softplus; what PyTorch
-        computes for z > 20 is not.
+        A fully connected network that is linear, or has tanh, softplus, ReLU or leaky ReLU (any
+        depth from 2, any widths, cross-entropy or half the squared error) over float64 data. The
+        float64 numbers are the data, exactly. The mathematical log(1 + eᶻ) is meant by softplus;
+        what PyTorch computes for z > 20 is not. With ReLU and leaky ReLU the proof ends at the
+        first switch of a gate along the flow (:class:`Switch`), or before t = Kη.
     start
         θ_0 = θ(0), float64, shape ``(d,)``.
     step_size
         η. A float stands for the decimal number that it prints as: 0.001 is exactly 1/1000.
     iterations
-        K; the flow is enclosed up to t = Kη.
+        K; the flow is enclosed up to t = Kη, or up to its first switch.
     keep
-        Iterates k at which to return points of the flow, with their radius.
+        Iterates k at which to return points of the flow, with their radius; those past the last k
+        that is covered are left out.
     settings
         How finely the flow is followed.
     widest
@@ -195,20 +205,25 @@ def enclose(
     eta = exact(step_size, name="step_size")
     checks.positive(step_size=float(eta))
     kept = _checked_iterates(keep, iterations)
-    network = network_of(objective)
-    weights = network.weights(checked_start(objective, start))
+    point = checked_start(objective, start)
     check_arithmetic()
-    run = _Run(network, weights, eta, iterations, set(kept))
+    run = None
     try:
         with np.errstate(all="ignore"):  # what overflows is caught by the bounds, which say so
+            network = network_of(objective, point)
+            weights = network.weights(point)
+            gated = isinstance(network, GatedNetwork)
+            run = (_GatedRun if gated else _Run)(network, weights, eta, iterations, set(kept))
             for cell in tube(network, weights, iterations * eta, settings or Settings()):
                 run.through(cell)
                 progress(run.descent.iteration)
+                if run.ended:
+                    break
     except OverflowError as cause:
+        reached = run.descent.iteration if run else 0
         raise NotVerifiedError(
-            f"iteration {run.descent.iteration}, t = "
-            f"{float(run.descent.iteration * eta):.6g}: {cause}. GD or the flow seems to leave "
-            "what float64 can hold; try a smaller step size or another start"
+            f"iteration {reached}, t = {float(reached * eta):.6g}: {cause}. GD or the flow seems "
+            "to leave what float64 can hold; try a smaller step size or another start"
         ) from cause
     return run.result(kept, digest(start.detach().cpu().numpy()), widest)
 
@@ -242,6 +257,12 @@ class _Run:
         self.flow_points: dict[int, np.ndarray] = {}
         self.flow_errors: dict[int, float] = {}
         self.largest_curvature = 0.0
+        self.switch: Switch | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether what was to be shown is shown before the tube's end."""
+        return False
 
     def through(self, cell: Cell) -> None:
         """Compare and take all iterates with t_i < kη ≤ t_i + h, and k = 0 in the first cell."""
@@ -254,11 +275,17 @@ class _Run:
         ball = self.descent.ball(cell, self._first_reach(cell))
         for place in self.descent.places(cell, last):
             ball, found = self._compare(cell, ball, place)
+            if not self._goes_on(ball):
+                return
             self._record(cell, ball, found, place)
             if self.descent.iteration == self.iterations:
                 self.finished = True
             else:
                 self.descent.step(cell, ball, place, found.changes)
+
+    def _goes_on(self, ball: Ball) -> bool:
+        """Whether the present iterate is GD's of the network that was given."""
+        return True
 
     def _compare(self, cell: Cell, ball: Ball, place: Place) -> tuple[Ball, Comparison]:
         """Compare in the ball, or in one that is twice as large, until the step is past proof."""
@@ -286,6 +313,7 @@ class _Run:
     def result(self, kept: tuple[int, ...], start_hash: str, widest: float) -> Enclosure:
         """Return the enclosure, if all of it is there and narrow enough."""
         lower, upper, flow, descent = self.bounds
+        kept = tuple(k for k in kept if k <= self.iterations)
         ended = self.iterations * self.descent.exact_step <= self.end
         if not (self.finished and ended and np.isfinite(self.bounds).all()):
             raise NotVerifiedError("the enclosure does not cover every iterate")
@@ -312,8 +340,73 @@ class _Run:
             iterates=kept,
             flow_points=np.array([self.flow_points[k] for k in kept]).reshape(-1, dimension),
             flow_error=np.array([self.flow_errors[k] for k in kept]),
+            switch=self.switch,
             provenance={**self.network.hashes(), "start": start_hash, **versions()},
         )
+
+
+class _GatedRun(_Run):
+    """The same on a network with gates, up to their first switch along the flow.
+
+    The flow with the old gates is followed on until a gate is proved to have switched.
+    """
+
+    network: GatedNetwork
+    descent: GatedDescent
+
+    def __init__(self, network: GatedNetwork, *arguments: Any) -> None:
+        super().__init__(network, *arguments)
+        self.watch = Watch(network)
+        self.wanted = self.iterations
+        self.descent_iterate: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a gate is proved to have switched."""
+        return self.watch.switch is not None
+
+    def through(self, cell: Cell) -> None:
+        """Watch the gates on the cell, and compare up to where they hold."""
+        self.watch.through(cell)
+        if self.watch.earliest is not None:
+            last = math.floor(self.watch.earliest / self.descent.exact_step)
+            self._end_at(min(self.iterations, last))
+        super().through(cell)
+
+    def _goes_on(self, ball: Any) -> bool:
+        if self.descent.gates_proved(ball):
+            return True
+        self.descent_iterate = self.descent.iteration
+        self._end_at(self.descent.iteration - 1)
+        return False
+
+    def _end_at(self, last: int) -> None:
+        """Let `last` be the last iterate of which something is said."""
+        self.iterations = last
+        self.bounds = self.bounds[:, : last + 1]
+        self.finished = self.finished or self.descent.iteration > last
+
+    def result(self, kept: tuple[int, ...], start_hash: str, widest: float) -> Enclosure:
+        """Return the enclosure up to the switch, if its time is enclosed and a step comes first."""
+        horizon = self.wanted * self.descent.exact_step
+        if self.watch.switch is None and self.watch.earliest is not None:
+            if self.watch.earliest < horizon:
+                raise not_decided(self.watch, self.end)
+        elif self.watch.switch is not None and self.watch.earliest < horizon:
+            self.switch = replace(self.watch.switch, descent_iterate=self.descent_iterate)
+        if self.switch is None and self.descent_iterate is not None:
+            raise NotVerifiedError(
+                f"iteration {self.descent_iterate}: a gate of GD differs from the start's, or "
+                "its sign is not proved, and the flow's first switch comes after the last "
+                f"iteration. Give more iterations than {self.wanted}, to enclose it, or fewer than "
+                f"{self.descent_iterate}"
+            )
+        if self.iterations < 1:
+            raise NotVerifiedError(
+                f"t = 0: the first gate switches for t in {self.watch.switch.time}, before the "
+                "first step is over; give a smaller step_size"
+            )
+        return super().result(kept, start_hash, widest)
 
 
 def versions() -> dict[str, str]:

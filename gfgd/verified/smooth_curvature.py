@@ -225,7 +225,10 @@ class Sizes:
         values, whole = _forward(norms, sizes, radius)
         _, rows = _forward(norms, [part.row + part.remainder for part in models.values], radius)
         errors, curved, pulled = _backward(network, models, norms, whole, rows, radius)
-        slopes = [Majorant((Upper(1.0), row * network.activation.bend)) for row in rows[:-1]]
+        slopes = [
+            Majorant((Upper(1.0), row * network.units(layer).bend))
+            for layer, row in enumerate(rows[:-1], start=1)
+        ]
         factors = Factors(weights, values, slopes, curved, errors)
         form = form_majorant(factors)
         seen = network.smoothness * whole[-1] * whole[-1]
@@ -284,13 +287,13 @@ def _backward(
     dΔ_l = dY_l ∘ T_l + Y_l ∘ dT_l and dS_l = dY_l ∘ U_l + Y_l ∘ dU_l, where |σ'| ≤ 1,
     |σ''| ≤ bend and the third derivative is at most `third`.
     """
-    bend, third = network.activation.bend, network.activation.third
     last = models.errors[-1]
     steep, steep_row = (network.smoothness * outputs[-1] for outputs in (whole, rows))
     errors = [Majorant((last.spectral + last.remainder + steep * radius, steep))]
     row = last.row + last.remainder + steep_row * radius
     curved, entries = [], []
     for layer in range(len(norms) - 1, 0, -1):
+        bend, third = network.units(layer).bend, network.units(layer).third
         pulled, error, bent = (
             group[layer - 1] for group in (models.pulled, models.errors, models.curved)
         )

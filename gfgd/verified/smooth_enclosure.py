@@ -25,6 +25,7 @@ from gfgd.verified.descent_radius import (
 )
 from gfgd.verified.directed import UNIT, Upper, length_of, norm
 from gfgd.verified.flow_tube import Cell, Series
+from gfgd.verified.gated_network import KINKED, GatedNetwork, gated_from_objective
 from gfgd.verified.linear_network import NetworkData, from_objective
 from gfgd.verified.smooth_curvature import (
     Factors,
@@ -34,25 +35,30 @@ from gfgd.verified.smooth_curvature import (
     node_rate,
 )
 from gfgd.verified.smooth_network import Passes, SmoothNetwork, smooth_from_objective
+from gfgd.verified.switches import margins_proved
 from gfgd.verified.taylor_models import Size, TaylorModel, model
 
 
-def network_of(objective: FullyConnected) -> NetworkData:
-    """Return the data of a network, linear or smooth.
+def network_of(objective: FullyConnected, start: np.ndarray) -> NetworkData:
+    """Return the data of a network: linear, smooth, or with the gates that it has at θ_0.
 
     Raises
     ------
     ValueError
         If its activation is another, it has one layer, its loss is neither of the library's, or
         its data are not float64 or not finite.
+    NotVerifiedError
+        If a gate cannot be told at the start.
     """
-    name = objective.activation.name
+    name, slopes = objective.activation.name, objective.activation.slopes
     if name in SMOOTH:
         return smooth_from_objective(objective)
+    if name in KINKED and slopes is not None:
+        return gated_from_objective(objective, slopes, start)
     if name != "linear":
         raise ValueError(
-            f"objective: its activation is {name!r}, whose derivative jumps, and the proofs are "
-            f"for smooth ones; give activation='linear' or one of {sorted(SMOOTH)}"
+            f"objective: its activation is {name!r}, and the proofs are for 'linear' and "
+            f"{sorted(SMOOTH)}, and for {sorted(KINKED)} up to the first switch of a gate"
         )
     return from_objective(objective)
 
@@ -100,7 +106,8 @@ class _FlowSeries:
         self.flipped = [Series((widths[j], widths[j + 1]), order) for j in range(n)]  # W_lᵀ
         self.weights = [Series((widths[j + 1], widths[j]), order) for j in range(n)]
         self.activations = [
-            network.activation.series(order, (samples, width)) for width in widths[1:-1]
+            network.units(layer).series(order, (samples, width))
+            for layer, width in enumerate(widths[1:-1], start=1)
         ]
         self.values = [Series((samples, width), order) for width in widths[1:-1]]
         self.slope = network.loss.slope_series(order)
@@ -263,3 +270,32 @@ def _differences(own: Passes, other: Passes, computed: Passes, changes: Sequence
 @descent_on.register
 def _(network: SmoothNetwork, start: Sequence[np.ndarray], step_size: Fraction) -> SmoothDescent:
     return SmoothDescent(network, start, step_size)
+
+
+class GatedDescent(SmoothDescent):
+    """GD on a network with fixed gates. It is ReLU's as long as all gates are those of the start.
+
+    Attributes
+    ----------
+    network
+        With its gates.
+    """
+
+    network: GatedNetwork
+
+    def gates_proved(self, ball: SmoothBall) -> bool:
+        """Whether at the exact iterate θ_k, in the ball, all preactivations have their signs.
+
+        What is computed at θ̂_k is off by its rounding, and θ_k is within ρ_k of θ̂_k.
+        """
+        own = self.network.passes(self.weights)
+        bounds = [
+            known.error + row * self.radius
+            for known, row in zip(ball.computed.arguments, ball.sizes.rows, strict=False)
+        ]
+        return margins_proved(self.network, own.arguments, bounds)
+
+
+@descent_on.register
+def _(network: GatedNetwork, start: Sequence[np.ndarray], step_size: Fraction) -> GatedDescent:
+    return GatedDescent(network, start, step_size)

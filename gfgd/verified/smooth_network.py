@@ -80,18 +80,18 @@ class Passes:
 def passes(
     weights: Sequence[Any],
     inputs: Any,
-    activate: Callable[[Any], Three],
+    activate: Callable[[int, Any], Three],
     slope: Callable[[Any], Any],
     known: Callable[[int, Any], Any] = lambda layer, pulled: pulled,
 ) -> Passes:
-    """Return the passes at W_1 … W_n; `slope` gives Δ_n from Z_n.
+    """Return the passes at W_1 … W_n; `slope` gives Δ_n from Z_n, `activate` A_l, T_l, U_l.
 
     `known` may say more of Y_l than what follows from its factors.
     """
     arguments, values, slopes, bends = [], [inputs], [], []
-    for weight in weights[:-1]:
+    for layer, weight in enumerate(weights[:-1], start=1):
         arguments.append(values[-1] @ weight.T)
-        value, first, second = activate(arguments[-1])
+        value, first, second = activate(layer, arguments[-1])
         values.append(value)
         slopes.append(first)
         bends.append(second)
@@ -114,9 +114,17 @@ class SmoothNetwork(NetworkData):
         """An upper bound of the Hessian of Z ↦ (1/N) Σ ℓ(z_i, y_i)."""
         return Upper(self.loss.curvature) / self.samples
 
+    def units(self, layer: int) -> SmoothActivation:
+        """Return the activation of hidden layer `layer`, which counts from 1."""
+        return self.activation
+
     def passes(self, weights: Sequence[np.ndarray]) -> Passes:
         """Return the passes in float64."""
-        return passes(weights, self.inputs, self.activation.values, self._slope)
+
+        def activate(layer: int, z: np.ndarray) -> Three:
+            return self.units(layer).values(z)
+
+        return passes(weights, self.inputs, activate, self._slope)
 
     def _slope(self, outputs: np.ndarray) -> np.ndarray:
         return self.loss.slope(outputs) / self.samples
@@ -131,7 +139,11 @@ class SmoothNetwork(NetworkData):
         """
         inputs = TaylorModel(self.inputs[None], Upper(0.0), weights[0].order)
         inputs.__dict__["spectral"] = self.inputs_spectral  # known: not to be computed each time
-        return passes(weights, inputs, self.activation.models, self._slope_model)
+
+        def activate(layer: int, z: TaylorModel) -> Three:
+            return self.units(layer).models(z)
+
+        return passes(weights, inputs, activate, self._slope_model)
 
     def _slope_model(self, outputs: TaylorModel) -> TaylorModel:
         enclosed = self.loss.slope_model(outputs.coefficients)
@@ -153,8 +165,8 @@ class SmoothNetwork(NetworkData):
         """
         inputs = Size(self.inputs_spectral, self.inputs_norm, Upper(0.0), self.inputs.shape)
 
-        def activate(z: Size) -> tuple[Size, Size, Size]:
-            return self._activated_size(z, largest)
+        def activate(layer: int, z: Size) -> Three:
+            return self._activated_size(self.units(layer), z, largest)
 
         return passes(
             weights,
@@ -164,16 +176,17 @@ class SmoothNetwork(NetworkData):
             lambda layer, size: replace(size, largest=pulled[layer - 1]),
         )
 
-    def _activated_size(self, z: Size, largest: float) -> tuple[Size, Size, Size]:
+    @staticmethod
+    def _activated_size(units: SmoothActivation, z: Size, largest: float) -> Three:
         """Return the sizes of σ, σ', σ''. What is computed from Ẑ is off by an entry's error more.
 
         `largest + ‖Ẑ − Z‖` bounds what the activation is evaluated at.
         """
         entries = z.shape[0] * z.shape[1]
         root = Upper(entries).sqrt()
-        wrong = self.activation.errors(float(z.error + largest))
-        bend, third = self.activation.bend, self.activation.third
-        whole = self.activation.size(z.frobenius, entries)
+        wrong = units.errors(float(z.error + largest))
+        bend, third = units.bend, units.third
+        whole = units.size(z.frobenius, entries)
         sizes = (whole, root, root * bend)
         steepness, highest = (1.0, bend, third), (whole, Upper(1.0), Upper(bend))
         value, slope, bent = (

@@ -205,7 +205,7 @@ def rows():
 @cache
 def example(hidden=(4,), activation="tanh", loss="cross_entropy", samples=40):
     objective = digits_network(hidden, loss, activation, samples)
-    return objective, enclosures.network_of(objective)
+    return objective, enclosures.network_of(objective, objective.initial(1).numpy())
 
 
 def residual_form(objective, point):
@@ -540,7 +540,7 @@ def steps_of_smooth_networks():
         true = smooth.passes(
             [w.astype(LONG) for w in start],
             x,
-            lambda z, a=activation: long_values(a, z),
+            lambda _, z, a=activation: long_values(a, z),
             lambda z, y=y: long_slope(z, y),
         )
         own = network.passes(start)
@@ -575,7 +575,7 @@ def long_slope(z, y):
 def growth_of_errors_of_descent():
     """λmin(R) is that of the Hessian where the outputs do not move: an error follows the bound."""
     objective, start = saddle("tanh")
-    network = enclosures.network_of(objective)
+    network = enclosures.network_of(objective, objective.initial(1).numpy())
     weights = network.weights(start.numpy())
     run = enclosures.SmoothDescent(network, weights, Fraction(1, 100))
     assert_errors_grow_as_bounded(objective, start, run)

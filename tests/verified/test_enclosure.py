@@ -128,7 +128,6 @@ def not_finite():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": digits_network(activation="relu")}, "'relu'"),
         ({"objective": digits_network(hidden=())}, "one layer"),
         ({"start": not_finite()}, "non-finite"),
         ({"start": torch.zeros(7, dtype=torch.float64)}, r"\(7,\)"),
