@@ -32,6 +32,7 @@ from gfgd.verified.flow_tube import Cell, Settings, tube
 from gfgd.verified.gated_network import GatedNetwork
 from gfgd.verified.linear_network import (
     NetworkData,
+    checked_data,
     checked_start,
     digest,
 )
@@ -205,6 +206,7 @@ def enclose(
     eta = exact(step_size, name="step_size")
     checks.positive(step_size=float(eta))
     kept = _checked_iterates(keep, iterations)
+    checked_data(objective)  # says what is wrong before the start is looked at
     point = checked_start(objective, start)
     check_arithmetic()
     run = None
@@ -212,8 +214,11 @@ def enclose(
         with np.errstate(all="ignore"):  # what overflows is caught by the bounds, which say so
             network = network_of(objective, point)
             weights = network.weights(point)
-            gated = isinstance(network, GatedNetwork)
-            run = (_GatedRun if gated else _Run)(network, weights, eta, iterations, set(kept))
+            given = weights, eta, iterations, set(kept)
+            if isinstance(network, GatedNetwork):
+                run = _GatedRun(network, *given)
+            else:
+                run = _Run(network, *given)
             for cell in tube(network, weights, iterations * eta, settings or Settings()):
                 run.through(cell)
                 progress(run.descent.iteration)
@@ -389,22 +394,22 @@ class _GatedRun(_Run):
     def result(self, kept: tuple[int, ...], start_hash: str, widest: float) -> Enclosure:
         """Return the enclosure up to the switch, if its time is enclosed and a step comes first."""
         horizon = self.wanted * self.descent.exact_step
-        if self.watch.switch is None and self.watch.earliest is not None:
-            if self.watch.earliest < horizon:
+        earliest, switch = self.watch.earliest, self.watch.switch
+        if earliest is not None and earliest < horizon:
+            if switch is None:
                 raise not_decided(self.watch, self.end)
-        elif self.watch.switch is not None and self.watch.earliest < horizon:
-            self.switch = replace(self.watch.switch, descent_iterate=self.descent_iterate)
-        if self.switch is None and self.descent_iterate is not None:
+            if self.iterations < 1:
+                raise NotVerifiedError(
+                    f"t = 0: the first gate switches for t in {switch.time}, before the first step "
+                    "is over, or GD's gates do with it; give a smaller step_size"
+                )
+            self.switch = replace(switch, descent_iterate=self.descent_iterate)
+        elif self.descent_iterate is not None:
             raise NotVerifiedError(
-                f"iteration {self.descent_iterate}: a gate of GD differs from the start's, or "
-                "its sign is not proved, and the flow's first switch comes after the last "
-                f"iteration. Give more iterations than {self.wanted}, to enclose it, or fewer than "
+                f"iteration {self.descent_iterate}: a gate of GD differs from the start's, or its "
+                "sign is not proved, and the flow's first switch comes after the last iteration. "
+                f"Give more iterations than {self.wanted}, to enclose it, or fewer than "
                 f"{self.descent_iterate}"
-            )
-        if self.iterations < 1:
-            raise NotVerifiedError(
-                f"t = 0: the first gate switches for t in {self.watch.switch.time}, before the "
-                "first step is over; give a smaller step_size"
             )
         return super().result(kept, start_hash, widest)
 

@@ -49,13 +49,14 @@ class Gates:
 
     def errors(self, largest: float) -> tuple[Upper, Upper, Upper]:
         """Return bounds of the errors: s z is rounded once, the others are exact."""
-        return UNIT * Upper(largest) + UNDERFLOW, Upper(0.0), Upper(0.0)
+        return Upper(largest) * UNIT + UNDERFLOW, Upper(0.0), Upper(0.0)
 
     def models(self, z: TaylorModel) -> Three:
         """Return models of the three along the path. The path of σ' is constant, and exact."""
         value = TaylorModel(self.slopes * z.coefficients, self._remainder(z), z.order)
-        constants = (self.slopes[None].copy(), np.zeros_like(self.slopes)[None])
-        return value, *(TaylorModel(part, Upper(0.0), z.order) for part in constants)
+        slope = TaylorModel(self.slopes[None], Upper(0.0), z.order)
+        bend = TaylorModel(np.zeros_like(self.slopes)[None], Upper(0.0), z.order)
+        return value, slope, bend
 
     def _remainder(self, z: TaylorModel) -> Upper:
         # s ≤ 1 carries z's; each coefficient's entries are rounded by at most u, or underflow.

@@ -176,8 +176,7 @@ class SmoothNetwork(NetworkData):
             lambda layer, size: replace(size, largest=pulled[layer - 1]),
         )
 
-    @staticmethod
-    def _activated_size(units: SmoothActivation, z: Size, largest: float) -> Three:
+    def _activated_size(self, units: SmoothActivation, z: Size, largest: float) -> Three:
         """Return the sizes of σ, σ', σ''. What is computed from Ẑ is off by an entry's error more.
 
         `largest + ‖Ẑ − Z‖` bounds what the activation is evaluated at.

@@ -226,8 +226,8 @@ def rows_too_small(patch):
 
 def slope_forgotten_backwards(patch):
     def wrong(function, weights, inputs, activate, slope, *more):
-        def flat(z):
-            value, first, second = activate(z)
+        def flat(layer, z):
+            value, first, second = activate(layer, z)
             return (
                 (value, first * 0.999, second)
                 if isinstance(z, np.ndarray)

@@ -22,6 +22,7 @@ from gfgd.verified import (
 )
 from gfgd.verified.directed import Upper
 from gfgd.verified.flow_tube import Settings, tube
+from gfgd.verified.gated_network import GatedNetwork
 from gfgd.verified.taylor_models import TaylorModel
 
 from .examples import digits_network
@@ -185,6 +186,7 @@ def solved_by_hand():
     for activation in ("relu", "leaky_relu"):
         objective, start = one_unit([0.5, 1.5], -1.0, activation)
         found = enclose(objective, start, step_size="1/1000", iterations=400)
+        assert found.switch is not None
         low, high = found.switch.time
         assert low - 1e-15 <= time <= high + 1e-15
         assert high - low < 1e-8
@@ -243,7 +245,9 @@ def polynomials_are_judged_exactly():
     parabola = [Fraction(3, 8), Fraction(-5, 4), Fraction(1)]
     bound = Fraction(1, 100)
     until = switches.above_until(parabola, bound)
+    assert until is not None
     after = switches.below_at(parabola, bound, until)
+    assert after is not None
     root = [0.625 - math.sqrt(0.0625 / 4 + sign * 0.01) for sign in (1, -1)]
     assert until < root[0] < until + Fraction(1, 10**10)
     assert after - Fraction(1, 10**10) < root[1] < after + Fraction(1, 10**14)
@@ -254,6 +258,7 @@ def cells(kind):
     objective = network(*kind[:4])
     start = objective.initial(1).numpy()
     found = smooth_enclosure.network_of(objective, start)
+    assert isinstance(found, GatedNetwork)
     return found, list(tube(found, found.weights(start), Fraction(9, 20), Settings()))
 
 
@@ -330,6 +335,7 @@ def several_gates_in_one_cell():
         )
         start = torch.cat([rows.ravel(), columns.ravel()])
         found = enclose(objective, start, step_size="1/1000", iterations=900)
+        assert found.switch is not None
         assert found.switch.crossed == switches.Gate(1, order.index(1), 1)
         assert found.switch.gates == (found.switch.crossed,)
         signs = [np.sign(z) for z in arguments(objective, start)]
