@@ -176,7 +176,7 @@ def enclose(
         depth from 2, any widths, cross-entropy or half the squared error) over float64 data. The
         float64 numbers are the data, exactly. The mathematical log(1 + eᶻ) is meant by softplus;
         what PyTorch computes for z > 20 is not. With ReLU and leaky ReLU the proof ends at the
-        first switch of a gate along the flow (:class:`Switch`), or before t = Kη.
+        first switch of a gate along the flow (:class:`~gfgd.verified.Switch`), or before t = Kη.
     start
         θ_0 = θ(0), float64, shape ``(d,)``.
     step_size
