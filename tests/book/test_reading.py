@@ -184,3 +184,9 @@ def test_claims_can_be_filtered(open_page):
     page.get_by_label("kind").select_option("")
     page.get_by_label("chapter").select_option("")
     assert shown.count() == everything
+
+
+def test_captions_are_as_heavy_as_text(open_page):
+    page = open_page(HTML / "chapters" / "01_gradient_flow_and_descent.html")
+    caption = page.locator("figure.gfgd-figure figcaption").first
+    assert caption.evaluate("caption => getComputedStyle(caption).fontWeight") == "400"
