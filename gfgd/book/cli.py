@@ -6,6 +6,7 @@ hold; 2 a user's mistake, such as an unknown parameter. Errors go to standard er
 
 import argparse
 import io
+import logging
 import os
 import re
 import sys
@@ -52,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that was taken away
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1)
-    except Ended as signal:
-        return _fail(signal, signal.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as signal:
+        # The interrupted cell's task may end with an error of its own, which asyncio would print.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        if isinstance(signal, Ended):
+            return _fail(signal, signal.exit_code)
         return _fail("stopped", 130)
 
 
