@@ -428,8 +428,8 @@ class _Run:
         self.at_last_state = _Steps()
         self.last = _Between()
 
-    def __call__(self, time: Tensor | float, state: Tensor, *, perturb: object = None) -> Tensor:
-        """Evaluate the field; `perturb` is the side of a jump in time, which none has here."""
+    def __call__(self, time: Tensor | float, state: Tensor) -> Tensor:
+        """Evaluate the field."""
         if self.limit is not None and self.evaluations >= self.limit:
             raise _AllSpentError(
                 f"the allowed {self.limit} evaluations were used; allow more (max_evaluations, or "

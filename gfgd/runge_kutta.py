@@ -27,6 +27,8 @@ class FewVectors:
     """
 
     _nodes: list[float]  # of the stages after the first, in the step: 0 to 1
+    _at_last_stage: bool  # whether the last stage is evaluated at the step's end, as in most pairs
+    _quartic: list[Tensor]  # see the function of that name
     _stages: Tensor  # (s, n), one row a stage; n counts all members of a batch
     _ends: tuple[Tensor, Tensor]  # the state at the beginning and at the end of the last step
     _step: Tensor  # the length of the last step
@@ -35,7 +37,10 @@ class FewVectors:
         """Evaluate the field at the start, and choose the first step."""
         self._before_integrate(times)
         now = self.rk_state
+        end, last = self.tableau.c_sol, self.tableau.beta[-1]
         self._nodes = self.tableau.alpha.tolist()
+        self._at_last_stage = bool(end[-1] == 0 and (end[:-1] == last).all())
+        self._quartic = _quartic(end, self.mid)
         self._stages = now.y1.new_empty(len(self._nodes) + 1, now.y1.numel())
         # A copy: the start is the caller's, and the buffer will be written over.
         self._ends = (torch.empty_like(now.y1), now.y1.clone(memory_format=_CONTIGUOUS))
@@ -59,7 +64,8 @@ class FewVectors:
 
     def advance(self: Any) -> None:
         """Try one step after `prepare`; whether it is accepted, the field's callbacks are told."""
-        y0, velocity, _, t0, dt, _ = self.rk_state
+        now = self.rk_state
+        y0, t0, dt = now.y1, now.t1, now.dt
         if not torch.isfinite(dt):
             dt = self.min_step
         self.func.callback_step(t0, y0, dt)
@@ -78,7 +84,7 @@ class FewVectors:
         ):
             self._sum(beta * short, y0, out=y1)
             self._velocity(row, self.func(begin + alpha * length, y1))
-        if not self._ends_at_last_stage():
+        if not self._at_last_stage:
             self._sum(self.tableau.c_sol * short, y0, out=y1)
         ratio = self._error_ratio(self.tableau.c_error * short, y0, y1)
         following = _optimal_step_size(
@@ -90,10 +96,10 @@ class FewVectors:
                 self.next_step_index += 1
             self._ends, self._step = (y0, y1), short
             velocity = self._stages[-1].view_as(y1)
-            self.rk_state = self.rk_state._replace(y1=y1, f1=velocity, t0=t0, t1=t1, dt=following)
+            self.rk_state = now._replace(y1=y1, f1=velocity, t0=t0, t1=t1, dt=following)
         else:
             self.func.callback_reject_step(t0, y0, dt)
-            self.rk_state = self.rk_state._replace(t0=t0, t1=t0, dt=following)
+            self.rk_state = now._replace(t0=t0, t1=t0, dt=following)
 
     def at(self: Any, time: Tensor) -> Tensor:
         """Return the state at a time of the last step: torchdiffeq's quartic in t."""
@@ -101,22 +107,9 @@ class FewVectors:
         if time == now.t1:
             return now.y1
         x = ((time - now.t0) / (now.t1 - now.t0)).to(now.y1.dtype)
-        weights = self._between(x) * self._step
+        first, second, third, fourth = self._quartic
+        weights = x * (first + x * (second + x * (third + x * fourth))) * self._step
         return self._sum(weights, self._ends[0], out=torch.empty_like(now.y1))
-
-    def _between(self: Any, x: Tensor) -> Tensor:
-        """Return the weights of the stages in (y(t0 + x h) − y0)/h, shape (s,).
-
-        The quartic agrees with y0, y1, y′0, y′1 and with the state in the middle of the step, and
-        each of the five is y0 or a sum of stages.
-        """
-        end, middle = self.tableau.c_sol, self.mid
-        first, last = torch.zeros_like(end), torch.zeros_like(end)
-        first[0] = last[-1] = 1
-        fourth = 2 * (last - first) - 8 * end + 16 * middle
-        third = 5 * first - 3 * last + 14 * end - 32 * middle
-        second = last - 4 * first - 5 * end + 16 * middle
-        return x * (first + x * (second + x * (third + x * fourth)))
 
     def _sum(self, weights: Tensor, base: Tensor, *, out: Tensor) -> Tensor:
         """Write base + Σ weights[i] · stages[i] into `out`, and return it."""
@@ -129,11 +122,6 @@ class FewVectors:
         kept = self._stages[row].view(velocity.shape)
         return kept.copy_(velocity)
 
-    def _ends_at_last_stage(self: Any) -> bool:
-        """Tell whether the last stage is evaluated at the step's end, as in most pairs."""
-        end, last = self.tableau.c_sol, self.tableau.beta[-1]
-        return bool(end[-1] == 0 and (end[:-1] == last).all())
-
     def _error_ratio(self: Any, weights: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the norm of the estimated error over atol + rtol max(|y0|, |y1|)."""
         error = (weights @ self._stages).view_as(y0)
@@ -144,6 +132,20 @@ class FewVectors:
 
 
 _CONTIGUOUS = torch.contiguous_format
+
+
+def _quartic(end: Tensor, middle: Tensor) -> list[Tensor]:
+    """Return the weights of the stages in (y(t0 + x h) − y0)/h: those of x, x², x³ and x⁴.
+
+    The quartic agrees with y0, y1, y′0, y′1 and with the state in the middle of the step, and each
+    of the five is y0 or a sum of stages; `end` and `middle` are those of y1 and of the middle.
+    """
+    first, last = torch.zeros_like(end), torch.zeros_like(end)
+    first[0] = last[-1] = 1
+    second = last - 4 * first - 5 * end + 16 * middle
+    third = 5 * first - 3 * last + 14 * end - 32 * middle
+    fourth = 2 * (last - first) - 8 * end + 16 * middle
+    return [first, second, third, fourth]
 
 
 @cache
