@@ -19,6 +19,7 @@ from gfgd.large_steps.central import (
 )
 from gfgd.large_steps.complementarity import solve_complementarity
 from gfgd.objective import Objective
+from gfgd.problems import landscapes
 from gfgd.trajectory import Trajectory
 from tests.small_problems import quadratic, small_network
 
@@ -32,7 +33,7 @@ def vector(*entries):
 
 def sharpening_valley(drift):
     """½ y x² − c y: y' = c until y = 2/η, then y = 2/η and the variance of x is 2c."""
-    return Objective(lambda p: 0.5 * p[..., 1] * p[..., 0] ** 2 - drift * p[..., 1], dimension=2)
+    return landscapes.sharpening_valley(drift).objective
 
 
 def matrix_valley(drift):

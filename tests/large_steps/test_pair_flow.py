@@ -10,6 +10,7 @@ from gfgd.figures import fitted_slope
 from gfgd.large_steps.modified import barrett_dherin_flow, tracking_bound
 from gfgd.large_steps.pair_flow import METHODS, pair_flow, pair_map
 from gfgd.objective import Objective
+from gfgd.problems import landscapes
 from tests.small_problems import quadratic, small_network
 
 ETA = 0.1
@@ -22,7 +23,7 @@ def vector(*entries):
 
 def valley(drift):
     """½ y x² − c y."""
-    return Objective(lambda p: 0.5 * p[..., 1] * p[..., 0] ** 2 - drift * p[..., 1], dimension=2)
+    return landscapes.sharpening_valley(drift).objective
 
 
 def matrix_valley(drift):
