@@ -84,8 +84,13 @@ def _findings(cells: list[NotebookNode]) -> list[str]:
 
 
 def _needs(notebook: NotebookNode, number: int) -> list[str]:
-    """Return links to the earlier chapters that this one's text points to."""
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    """Return links to the earlier chapters that this one's introduction points to.
+
+    What it builds on is said there; further down a chapter also points to what it only mentions.
+    """
+    title, *others = notebook.cells
+    opening = [title, *takewhile(lambda cell: not _is_heading(cell), others)]
+    text = "\n".join(cell.source for cell in opening if cell.cell_type == "markdown")
     found = re.findall(r"\{doc\}`[^`]*?/?(chapters/(\d\d)_\w+)>?`", text)
     earlier = sorted({(int(digits), path) for path, digits in found if int(digits) < number})
     return [f"{{doc}}`{digits} </{path}>`" for digits, path in earlier]

@@ -76,7 +76,7 @@ def _entry(document: str, notebook: NotebookNode) -> list[str]:
     number = number_of(document)
     picture = _picture(document, notebook, f"list-{number}")
     fence = ["```{raw} html", picture, "```", ""] if picture else [""]
-    words = f"**{number}.** {{doc}}`{title(notebook)} </{document}>`. {_finding(notebook)}"
+    words = f"**{number}.** {{doc}}`{title(notebook)} </{document}>`. {_summary(notebook)}"
     first, *rest = [*fence, words]
     # All that belongs to an item of a list in Markdown is indented below it.
     return [f"- {first}".rstrip(), *(f"  {line}".rstrip() for line in rest)]
@@ -104,28 +104,33 @@ def _picture(document: str, notebook: NotebookNode, name: str) -> str | None:
     return f"<a {link}>{thumbnail(svg, name=f'gfgd-{name}')}</a>"
 
 
-def _finding(notebook: NotebookNode) -> str:
-    """Return the first sentences of a chapter's answer, or question: a dozen words or more."""
+def _summary(notebook: NotebookNode) -> str:
+    """Return a chapter's question, and the first sentences of its answer: a dozen words or more."""
     taken: list[str] = []
     for sentence in BETWEEN_SENTENCES.split(_answer(notebook)):
         taken.append(sentence)
         if len(" ".join(taken).split()) >= WORDS:
             break
-    return " ".join(taken)
+    return " ".join(filter(None, [_question(notebook), *taken]))
+
+
+def _question(notebook: NotebookNode) -> str:
+    """Return the question under a chapter's title, without the slide that it belongs to."""
+    for paragraph in notebook.cells[0].source.split("\n\n"):
+        if paragraph.startswith("**Question"):
+            return _line(re.split(r"Slides?:", paragraph)[0], "Question")
+    return ""
 
 
 def _answer(notebook: NotebookNode) -> str:
-    """Return the chapter's answer from its run, without the word, or else its question."""
-    for cell in notebook.cells:
-        if ANSWER in cell.metadata.get("tags", []):
-            texts = [output.get("data", {}).get("text/markdown", "") for output in cell.outputs]
-            return _line("".join(map("".join, texts)), "Answer")
-    paragraphs = notebook.cells[0].source.split("\n\n")
-    for word in ("Answer", "Question"):
-        for paragraph in paragraphs:
-            if paragraph.startswith(f"**{word}"):
-                return _line(paragraph.partition("Slide:")[0], word)
-    return ""
+    """Return the chapter's answer from its run, without the word."""
+    texts = [
+        "".join(output.get("data", {}).get("text/markdown", ""))
+        for cell in notebook.cells
+        if ANSWER in cell.metadata.get("tags", [])
+        for output in cell.outputs
+    ]
+    return _line("".join(texts), "Answer")
 
 
 def _line(text: str, word: str) -> str:

@@ -19,12 +19,15 @@ def code(source, *tags, **data):
 def page():
     claim = Claim("a-claim", "s", 1.0, below=2.0, kind="theorem").to_json()
     cells = [
-        new_markdown_cell("# Title\n\n**Question.** Why?\nSlide: *S*.\n\nIntroduction.\n\nMore."),
+        new_markdown_cell(
+            "# Title\n\n**Question.** Why?\nSlide: *S*.\n\n"
+            "Introduction, after {doc}`/chapters/03_c`.\n\nMore."
+        ),
         code("import gfgd", "hide-input"),
         new_markdown_cell("## Parameters\n\nChange them."),
         code("seed: int = 1", "parameters"),
         code("checks", "check-parameters"),
-        new_markdown_cell("## Section\n\nSee {doc}`/chapters/03_c` and {doc}`/chapters/09_z`."),
+        new_markdown_cell("## Section\n\nSee {doc}`/chapters/02_b` and {doc}`/chapters/09_z`."),
         code("compute"),
         code("figure", "hide-input", "first-screen"),
         code("claim", **{MIME_TYPE: claim}),
@@ -44,7 +47,7 @@ def test_the_answer_and_the_picture_come_first_and_the_plumbing_last(page):
         "report",
         "figure",
         ":::{admonition} In short",
-        "Introduction.",
+        "Introduction, after {doc}`/chapters/03_c`.",
         "## Section",
         "compute",
         "*The figure at the head of this page belongs here.*",

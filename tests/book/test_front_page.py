@@ -27,18 +27,22 @@ def test_what_was_not_shown_is_not_quoted(claims):
     assert filled("[[claim:a-claim|g]]", claims, complete=False) == "–"
 
 
-def test_chapters_have_their_answer_or_else_their_question(tmp_path):
-    opening = new_markdown_cell("# A title\n\n**Question.** Is it\nso? Slide: *S*.\n\nText.")
+def answered(text, opening=None):
     answer = new_code_cell("report(...)", metadata={"tags": ["answer"]})
-    answer.outputs = [
-        new_output("display_data", data={"text/markdown": "**Answer.** Yes, by 0.5."})
-    ]
-    first, second = new_notebook(cells=[opening]), new_notebook(cells=[opening, answer])
+    answer.outputs = [new_output("display_data", data={"text/markdown": text})]
+    return new_notebook(cells=[opening or new_markdown_cell("# A"), answer])
+
+
+def test_chapters_have_their_question_and_their_answer():
+    opening = new_markdown_cell(
+        "# A title\n\n**Question.** Is it\nso? Slides: *S* and *T*.\n\nText."
+    )
+    first, second = new_notebook(cells=[opening]), answered("**Answer.** Yes, by 0.5.", opening)
     found = {"chapters/01_a": first, "chapters/02_b": second}
     parts = [("One", ["chapters/01_a"]), ("Two", ["chapters/02_b"]), ("Other", ["api"])]
     text = chapters_list(found, parts)
     assert "**1.** {doc}`A title </chapters/01_a>`. Is it so?\n" in text
-    assert "**2.** {doc}`A title </chapters/02_b>`. Yes, by 0.5.\n" in text
+    assert "**2.** {doc}`A title </chapters/02_b>`. Is it so? Yes, by 0.5.\n" in text
     assert text.index("**One**") < text.index("01_a") < text.index("**Two**")
     assert "Other" not in text
 
@@ -65,8 +69,7 @@ def test_a_chapter_with_a_picture_has_a_thumbnail_without_words():
 
 
 def test_findings_end_with_a_sentence_of_a_dozen_words_or_more():
-    opening = "# A\n\n**Answer.** Yes, it does. " + "Word " * 12 + "end. Not this."
-    notebook = new_notebook(cells=[new_markdown_cell(opening)])
+    notebook = answered("**Answer.** Yes, it does. " + "Word " * 12 + "end. Not this.")
     text = chapters_list({"chapters/01_a": notebook}, [("", ["chapters/01_a"])])
     assert text.rstrip().endswith("Word end.") and "Yes, it does." in text
 
