@@ -60,6 +60,6 @@ def remarks_on(objective: Objective, start: Tensor, largest: float, below: str) 
         )
     if kinked := kinked_operations(objective, start):
         yield (
-            f"f is computed with {', '.join(kinked)}, which have kinks: the flow's order is not "
-            "proved, and an oscillation across a kink is not in its derivatives"
+            f"f has kinks ({', '.join(kinked)}): the flow's order is not proved, and an "
+            "oscillation across a kink is not in its derivatives"
         )
