@@ -35,9 +35,19 @@ ALGORITHMS: dict[str, tuple[Algorithm, int]] = {
         lambda f, start: leading_order_error(f, start, ENDS, method="bosh3"),
         4,
     ),
+    "leading-order error, adaptive_heun": (
+        lambda f, start: leading_order_error(f, start, ENDS, method="adaptive_heun", rtol=1e-3),
+        4,
+    ),
     "λmax": (
         lambda f, start: extreme_eigenvalues(
-            f, start, smallest=0, largest=1, failure_probability=None, tolerance=0.1
+            f,
+            start,
+            smallest=0,
+            largest=1,
+            failure_probability=None,
+            tolerance=0.1,
+            max_vectors=12,
         ),
         1,
     ),

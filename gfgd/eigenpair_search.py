@@ -31,10 +31,13 @@ def wanted_places(size: int, smallest: int, largest: int) -> list[int]:
 class Subspace:
     """Orthonormal rows q_i, their images H q_i and the projection (⟨q_i, H q_j⟩)."""
 
-    def __init__(self, product: Callable[[Tensor], Tensor], like: Tensor) -> None:
+    #: Columns that are turned at a time: a copy of all would take as much memory again.
+    BLOCK = 2**16
+
+    def __init__(self, product: Callable[[Tensor], Tensor], like: Tensor, *, room: int = 0) -> None:
         self.product = product
-        self.basis = like.new_empty(0, len(like))
-        self.images = like.new_empty(0, len(like))
+        self.basis = like.new_empty(room, len(like))
+        self.images = like.new_empty(room, len(like))
         self.projected = np.empty((0, 0))  # in float64, on the CPU
         self.products = 0
 
@@ -70,7 +73,9 @@ class Subspace:
     def restrict(self, coordinates: Matrix) -> None:
         """Go over to the span of some combinations of the rows, columns of `coordinates`."""
         turn = torch.from_numpy(coordinates.T.copy()).to(self.basis)
-        self.basis, self.images = turn @ self.rows(), turn @ self.image_rows()
+        for rows in (self.basis, self.images):
+            for columns in rows.split(self.BLOCK, dim=1):
+                columns[: len(turn)] = turn @ columns[: len(self)]
         self.projected = coordinates.T @ self.projected @ coordinates
 
     def remainder(self, vector: Tensor) -> tuple[Tensor, float]:
@@ -79,14 +84,15 @@ class Subspace:
         The length is 0 where that is nothing but rounding errors. Gram–Schmidt, twice.
         """
         rows, size = self.rows(), float(vector.norm())
+        vector = vector.clone()
         for _ in range(2):
-            vector = vector - rows.T @ (rows @ vector)
+            vector.addmv_(rows.T, rows @ vector, alpha=-1)
         length = float(vector.norm())
         if not length > 100 * torch.finfo(vector.dtype).eps * size:
             return vector, 0.0
-        vector = vector / length
-        vector = vector - rows.T @ (rows @ vector)
-        return vector / vector.norm(), length
+        vector.div_(length)
+        vector.addmv_(rows.T, rows @ vector, alpha=-1)
+        return vector.div_(vector.norm()), length
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +150,10 @@ class EigenpairSearch:
     vectors of a nearby Hessian it is Davidson's method without preconditioner, a warm start
     that Lanczos cannot take. *By Lanczos from a fresh random vector*, in the complement of
     the Ritz vectors: that meets what the subspace is orthogonal to, and bounds the rest.
+
+    With `max_vectors` the subspace is cut down sooner, to the wanted Ritz vectors of now and of the
+    step before. Their span holds the direction of a conjugate gradient, which LOBPCG (Knyazev 2001)
+    keeps, too; so little is lost by the cuts (Stathopoulos 2007). There is no room for bounds.
     """
 
     #: Rows at which the subspace is cut down to the Ritz vectors next to both ends.
@@ -168,6 +178,7 @@ class EigenpairSearch:
         tolerance: float,
         max_products: int,
         seed: int,
+        max_vectors: int | None = None,
     ) -> None:
         checks.positive(tolerance=tolerance)
         checks.whole(0, smallest=smallest, largest=largest)
@@ -181,8 +192,21 @@ class EigenpairSearch:
         self.smallest, self.largest = smallest, largest
         self.tolerance = tolerance
         self.max_products = max_products
+        self.capacity, self.few_vectors = self._room(max_vectors), max_vectors is not None
         self.rows = max(self.CAPACITY, min(self.ROWS, self.NUMBERS // dimension))
         self.generator = torch.Generator().manual_seed(seed)
+
+    def _room(self, max_vectors: int | None) -> int:
+        """Return how many rows the subspace has at most, each with its image.
+
+        Beside them there are the wanted residuals, as many vectors on the way to them or to be
+        returned, and a direction with its image.
+        """
+        wanted = self.smallest + self.largest
+        if max_vectors is None:
+            return self.CAPACITY + wanted
+        checks.whole(6 * wanted + 4, max_vectors=max_vectors)  # a cut leaves 2 · wanted rows
+        return (max_vectors - 2 - 2 * wanted) // 2
 
     def solve(
         self,
@@ -192,7 +216,7 @@ class EigenpairSearch:
         failure_probability: float | None,
     ) -> Eigenpairs:
         """Return the wanted pairs at one point; with bounds unless the probability is None."""
-        space = Subspace(product, like)
+        space = Subspace(product, like, room=self.capacity if self.few_vectors else 0)
         for vector in () if start is None else start[: self.max_products]:
             space.extend(self._new_direction(space, vector))
         bounds = np.array([-np.inf] * self.smallest + [np.inf] * self.largest)
@@ -220,9 +244,10 @@ class EigenpairSearch:
         wanted = self.smallest + self.largest
         if len(space) == 0:
             space.extend(self._new_direction(space, self._random(space)))
+        before = None
         while True:
             pairs = self._pairs(space)
-            enough = len(space) >= min(self.dimension, 2 * wanted + 2)
+            enough = len(space) >= min(self.dimension, 2 * wanted + 2, self.capacity)
             if (
                 (enough and pairs.certified.all())
                 or len(space) == self.dimension
@@ -231,9 +256,25 @@ class EigenpairSearch:
                 return pairs
             worst = int((pairs.norms / np.maximum(pairs.allowed, 1e-300)).argmax())
             direction = pairs.residuals[worst]
-            if len(space) >= self.CAPACITY + wanted:
-                space.restrict(pairs.coordinates[:, self._ends(len(space), self.KEPT_AT_CUT)])
+            if len(space) >= self.capacity:
+                space.restrict(self._kept_at_cut(pairs, before))
+                before = np.eye(len(space))[:, :wanted]
+            else:
+                before = pairs.coordinates[:, pairs.places]
             space.extend(self._new_direction(space, direction))
+
+    def _kept_at_cut(self, pairs: Pairs, before: Matrix | None) -> Matrix:
+        """Return the coordinates of what a full subspace is cut down to, the wanted first."""
+        size = len(pairs.values)
+        if not self.few_vectors:
+            return pairs.coordinates[:, self._ends(size, self.KEPT_AT_CUT)]
+        now = pairs.coordinates[:, pairs.places]
+        if before is None:
+            return now
+        padded = np.zeros((size, before.shape[1]))
+        padded[: len(before)] = before
+        both, factor = np.linalg.qr(np.hstack([now, padded]))
+        return both[:, np.abs(np.diag(factor)) > 1e-8]  # what has not moved counts once
 
     def _bounds_from_fresh_start(
         self, space: Subspace, bounds: Matrix, failure_probability: float
@@ -352,7 +393,8 @@ class EigenpairSearch:
         places = wanted_places(len(values), self.smallest, self.largest)
         turn = torch.from_numpy(coordinates[:, places].T.copy()).to(space.basis)
         wanted = torch.from_numpy(values[places, None]).to(space.basis)
-        residuals = turn @ space.image_rows() - wanted * (turn @ space.rows())
+        residuals = turn @ space.image_rows()
+        residuals.addmm_(wanted * turn, space.rows(), alpha=-1)
         floor = RESIDUAL_FLOOR * np.abs(values).max()
         return Pairs(
             values=values,
@@ -393,16 +435,18 @@ class EigenpairSearch:
         whole = len(space) == self.dimension
         bounds = pairs.wanted if whole else bounds
         delta = 1.0 if failure_probability is None else failure_probability
+        vectors = turn[pairs.places] @ space.rows()
+        kept = turn[self._ends(len(space), self.KEPT_BETWEEN)]
         return Eigenpairs(
             values=pairs.wanted,
-            vectors=turn[pairs.places] @ space.rows(),
+            vectors=vectors,
             residuals=pairs.norms,
             certified=pairs.certified,
             bounds=bounds,
             converged=pairs.certified & self._near(pairs, bounds),
             failure_probability=0.0 if whole else delta,
             products=space.products,
-            kept=turn[self._ends(len(space), self.KEPT_BETWEEN)] @ space.rows(),
+            kept=vectors if self.few_vectors else kept @ space.rows(),
             missed=missed,
         )
 

@@ -158,6 +158,7 @@ def extreme_eigenvalues(
     tolerance: float = 1e-2,
     failure_probability: float | None = FAILURE_PROBABILITY,
     max_products: int = 2000,
+    max_vectors: int | None = None,
     dense_below: int = 200,
     seed: int = 0,
     warm_start: Tensor | None = None,
@@ -188,6 +189,10 @@ def extreme_eigenvalues(
     max_products
         After so many Hessian-vector products what is not certified, or has not converged, is
         marked so.
+    max_vectors
+        If given, at most so many vectors of the length d are kept beside what a product needs, at
+        least 6 (a + b) + 4: for large d. The subspace is then cut down sooner, which takes some
+        more products, and there is no room for bounds: give ``failure_probability=None``.
     dense_below
         Largest d that is solved densely, at d products.
     seed
@@ -203,7 +208,14 @@ def extreme_eigenvalues(
         :class:`NonFiniteHessianError`) the Hessian is not finite.
     """
     checks.whole(0, dense_below=dense_below)
-    search = EigenpairSearch(objective.dimension, smallest, largest, tolerance, max_products, seed)
+    search = EigenpairSearch(
+        objective.dimension, smallest, largest, tolerance, max_products, seed, max_vectors
+    )
+    if max_vectors is not None and failure_probability is not None:
+        raise ValueError(
+            f"max_vectors = {max_vectors}: leaves no room for bounds from outside, which need many "
+            "vectors; give failure_probability=None, or no max_vectors"
+        )
     if failure_probability is not None and not 0 < failure_probability < 1:
         raise ValueError(f"failure_probability = {failure_probability!r}: must be between 0 and 1")
     point = objective._check(point)
@@ -213,6 +225,11 @@ def extreme_eigenvalues(
             "for many points call this for each, or spectrum_along for a trajectory"
         )
     warm = _checked_start(warm_start, point)
+    if warm is not None and max_vectors is not None and len(warm) > search.capacity:
+        raise ValueError(
+            f"warm_start has {len(warm)} rows: with max_vectors = {max_vectors} there is room for "
+            f"{search.capacity}"
+        )
     if objective.dimension <= dense_below:
         return _dense(objective, point, smallest, largest)
     product = _product_at(objective, point)

@@ -6,6 +6,7 @@ import scipy.linalg
 import scipy.sparse.linalg
 import torch
 
+from gfgd.eigenpair_search import Subspace
 from gfgd.flow import gradient_flow
 from gfgd.objective import Objective
 from gfgd.spectrum import extreme_eigenvalues, spectrum_along
@@ -55,6 +56,66 @@ def test_matrix_free_agrees_with_dense_on_networks(hidden, activation):
     assert found.converged
     torch.testing.assert_close(found.smallest, exact[:3], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(found.largest, exact[-3:].flip(0), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_few_vectors_give_the_known_spectrum(name):
+    values = SPECTRA[name]
+    objective = diagonal(values)
+    point = torch.zeros(len(values), dtype=torch.float64)
+    options = {"tolerance": 1e-4, "dense_below": 0, "failure_probability": None}
+    scale = max(np.abs(values).max(), 1e-30)
+    low = extreme_eigenvalues(objective, point, largest=0, max_vectors=10, **options)
+    both = extreme_eigenvalues(objective, point, max_vectors=16, **options)
+    assert low.certified and both.certified and not both.converged
+    assert low.smallest.item() == pytest.approx(values.min(), abs=1e-3 * scale)
+    assert both.smallest.item() == pytest.approx(values.min(), abs=1e-3 * scale)
+    assert both.largest.item() == pytest.approx(values.max(), abs=1e-3 * scale)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_few_vectors_cost_few_products_more(activation):
+    # A cut to the Ritz vector alone would be steepest descent: several times as many.
+    objective = small_network(activation, (40, 30))
+    options = {"largest": 0, "dense_below": 0, "failure_probability": None, "tolerance": 1e-4}
+    point = objective.initial(1)
+    whole = extreme_eigenvalues(objective, point, **options)
+    few = extreme_eigenvalues(objective, point, max_vectors=10, **options)
+    exact = torch.linalg.eigvalsh(objective.hessian(point))[0]
+    torch.testing.assert_close(few.smallest[0], exact, rtol=1e-4, atol=1e-7)
+    assert few.products <= 2.5 * whole.products
+
+
+def test_no_more_rows_are_kept_than_there_is_room_for(monkeypatch):
+    counts = []
+    extend = Subspace.extend
+
+    def counted(space, direction):
+        extend(space, direction)
+        counts.append((len(space), len(space.basis)))
+
+    monkeypatch.setattr(Subspace, "extend", counted)
+    objective = small_network("tanh", (40, 30))
+    extreme_eigenvalues(
+        objective, objective.initial(1), smallest=2, largest=0, tolerance=1e-4, dense_below=0,
+        failure_probability=None, max_vectors=18,
+    )  # fmt: skip
+    rows, room = map(max, zip(*counts, strict=True))
+    assert rows == room == (18 - 2 - 2 * 2) // 2
+    assert len(counts) > 2 * rows
+
+
+def test_bad_arguments_of_few_vectors():
+    objective, point = diagonal(np.arange(300.0)), torch.zeros(300, dtype=torch.float64)
+    options = {"largest": 0, "failure_probability": None}
+    with pytest.raises(ValueError, match=r"max_vectors = 9: must be .*10"):
+        extreme_eigenvalues(objective, point, max_vectors=9, **options)
+    with pytest.raises(ValueError, match="failure_probability=None"):
+        extreme_eigenvalues(objective, point, largest=0, max_vectors=10)
+    with pytest.raises(ValueError, match=r"warm_start has 5 rows: .* room for 4"):
+        extreme_eigenvalues(
+            objective, point, max_vectors=12, warm_start=torch.eye(5, 300).double(), **options
+        )
 
 
 def test_dense_and_matrix_free_report_the_same_fields():
