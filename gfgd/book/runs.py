@@ -134,9 +134,13 @@ def _at_once(tasks: Sequence[Task], root: Path, jobs: int) -> Iterator[tuple[int
     )
     done = set()
     try:
-        futures = [pool.submit(_run_or_leave, task, root) for task in tasks]
+        # The later chapters take longer: begun first, none is left for one core alone at the end.
+        futures = {
+            pool.submit(_run_or_leave, task, root): which
+            for which, task in reversed([*enumerate(tasks)])
+        }
         for future in tqdm(as_completed(futures), "chapters", len(futures), leave=False):
-            which = futures.index(future)
+            which = futures[future]
             yield which, future.result()
             done.add(which)
     except BrokenProcessPool as error:

@@ -32,6 +32,17 @@ def test_chapters_run_side_by_side(book, tmp_path):
     assert sorted(line.split(":")[0] for line in said) == ["01_tiny", "02_tiny"]
 
 
+def test_the_last_chapter_is_begun_first(book, tmp_path):
+    order = tmp_path / "order"
+    paths = [book / "chapters" / f"{number:02}_tiny.ipynb" for number in (1, 2, 3, 4)]
+    for path in paths:
+        write_notebook(path, f"open({str(order)!r}, 'a').write({path.stem[:2]!r})")
+    tasks = [Task(path, book / "_build" / path.name, {}) for path in paths]
+    run_chapters(tasks, root=book, jobs=2)
+    begun = order.read_text()
+    assert {begun[:2], begun[2:4]} == {"04", "03"}
+
+
 def test_a_failing_chapter_leaves_the_others_runs(book):
     paths = [book / "chapters" / name for name in ("01_tiny.ipynb", "02_tiny.ipynb")]
     write_notebook(paths[1], "raise RuntimeError('no')")
