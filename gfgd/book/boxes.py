@@ -5,21 +5,45 @@ a chapter may have thirty, the line says what holds and what was measured. The c
 and the name are in the fold.
 """
 
+import re
 from html import escape
 
 from gfgd.book.claims import Claim
 
+#: A statement, and in parentheses at its end how the number was made from what was measured.
+_STATEMENT = re.compile(r"(.*?\S) \(((?:[^()]|\([^()]*\))*)\)\.", re.DOTALL)
+
 
 def claim_line(claim: Claim) -> str:
-    """Return a claim as HTML: its verdict, statement and number, and a fold with the rest."""
+    """Return a claim of a chapter as HTML: its verdict, statement and number, and the rest."""
+    rest = f"{_measured(claim)} · {escape(claim.about)} · <code>{claim.name}</code>"
+    return _folded(claim, claim.statement, rest, f' id="claim-{claim.name}"')
+
+
+def claim_in_a_list(claim: Claim, about: str, link: str) -> str:
+    """Return a claim of the page "What holds": as `claim_line`, but shorter.
+
+    How the number was made is in the fold, too, with what is known `about` the claim and the
+    `link` to its place.
+    """
+    found = _STATEMENT.fullmatch(claim.statement)
+    statement, how = (f"{found[1]}.", found[2]) if found else (claim.statement, "")
+    rest = [escape(how), _measured(claim), escape(about), f'<a href="{link}">{claim.name}</a>']
+    return _folded(claim, statement, " · ".join(filter(None, rest)))
+
+
+def _folded(claim: Claim, statement: str, rest: str, attributes: str = "") -> str:
     kind, mark = ("gfgd-held", "✓") if claim.holds else ("gfgd-failed", "✗")
     # A claim that fails stands open: its criterion is what the reader needs.
     return (
-        f'<details class="gfgd-claim {kind}" id="claim-{claim.name}"'
+        f'<details class="gfgd-claim {kind}"{attributes}'
         f"{'' if claim.holds else ' open'}><summary>"
         f'<strong title="{claim.verdict}">{mark}<span class="visually-hidden"> {claim.verdict}:'
-        f"</span></strong> {escape(claim.statement)} "
+        f"</span></strong> {escape(statement)} "
         f'<span class="gfgd-measured">{claim.measured:.4g}</span></summary>'
-        f"<small>measured {claim.measured:.4g}, to be {claim.criterion} · {escape(claim.about)} · "
-        f"<code>{claim.name}</code></small></details>"
+        f"<small>{rest}</small></details>"
     )
+
+
+def _measured(claim: Claim) -> str:
+    return f"measured {claim.measured:.4g}, to be {claim.criterion}"

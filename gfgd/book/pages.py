@@ -7,6 +7,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+from gfgd.book.boxes import claim_in_a_list
 from gfgd.book.claims import KINDS, MEANINGS, Claim
 from gfgd.book.contents import number_of
 from gfgd.book.parameters import Parameter
@@ -47,8 +48,7 @@ def duplicates(gathered: Iterable[Gathered]) -> list[str]:
 def what_holds(gathered: Iterable[Gathered]) -> str:
     """Return the page "What holds" in Markdown: the claims by slide and chapter, in order.
 
-    A claim is an item of a list; ``_static/gfgd.css`` lays it out in columns, or on a phone as a
-    card.
+    A claim is an item of a list, with the data that ``_static/filter_claims.js`` filters by.
     """
     entries = list(gathered)
     failed = [entry for entry in entries if not entry.claim.holds]
@@ -58,7 +58,8 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
         "meet. There are four kinds: "
         + "; ".join(f"*{kind}*, {meaning}" for kind, meaning in MEANINGS.items())
         + ".",
-        "The name of a claim leads to the place in its chapter where the number was measured.",
+        "A claim opens to show the criterion, and its name, which leads to the place in its",
+        "chapter where the number was measured.",
         "The same list, for programs: <a href='claims.json'>claims.json</a>.",
     ]
     if failed:
@@ -110,18 +111,14 @@ def _claims_list(entries: Iterable[Gathered]) -> list[str]:
 
 
 def _item(entry: Gathered) -> str:
-    claim = entry.claim
-    kind, mark = ("gfgd-held", "✓") if claim.holds else ("gfgd-failed", "✗")
-    about = [claim.kind, entry.dataset or "", f"preset {entry.preset}"]
-    about.append(f"chapter {number_of(entry.chapter)}")
-    link = f'<a href="{entry.chapter}.html#claim-{claim.name}">{claim.name}</a>'
+    claim, number = entry.claim, number_of(entry.chapter)
+    about = [claim.kind, entry.dataset, f"preset {entry.preset}", f"chapter {number}"]
+    fold = claim_in_a_list(
+        claim, " · ".join(filter(None, about)), f"{entry.chapter}.html#claim-{claim.name}"
+    )
     return (
-        f'<li class="{kind}" data-kind="{claim.kind}" data-chapter="{number_of(entry.chapter)}"'
-        f' data-slide="{escape(claim.slide or BEYOND)}"><strong>{mark} {claim.verdict}</strong>'
-        f" <span>{escape(claim.statement)}</span>"
-        f" <span>measured <b>{claim.measured:.4g}</b>, "
-        f'to be <span class="gfgd-criterion">{claim.criterion}</span></span>'
-        f" <small>{escape(' · '.join(filter(None, about)))} · {link}</small></li>"
+        f'<li data-kind="{claim.kind}" data-chapter="{number}"'
+        f' data-slide="{escape(claim.slide or BEYOND)}">{fold}</li>'
     )
 
 

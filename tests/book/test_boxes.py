@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gfgd.book.boxes import claim_line
+from gfgd.book.boxes import claim_in_a_list, claim_line
 from gfgd.book.claims import Claim
 
 
@@ -43,3 +43,22 @@ def test_a_claim_is_a_line_with_its_number_and_the_rest_is_folded(below):
 def test_a_claim_that_fails_stands_open():
     assert " open" not in claim_line(Claim("a", "s", 0.5, below=1.0))
     assert " open" in claim_line(Claim("a", "s", 1.5, below=1.0))
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown", "folded"),
+    [
+        ("It holds (largest ratio).", "It holds.", "largest ratio"),
+        ("f(x) holds (ratio (of f(x)), x < 1).", "f(x) holds.", "ratio (of f(x)), x < 1"),
+        ("It holds (at first) later.", "It holds (at first) later.", ""),
+        ("It holds (at first), too (later).", "It holds (at first), too.", "later"),
+        ("It holds.", "It holds.", ""),
+    ],
+)
+def test_in_a_list_how_it_was_measured_is_folded(statement, shown, folded):
+    claim = Claim("a-claim", statement, 0.5, below=1.0)
+    html = claim_in_a_list(claim, "about", "a.html#claim-a-claim")
+    page = Folded(html)
+    assert page.shown.split(": ", 1)[1] == f"{shown} 0.5"
+    assert page.folded.startswith(f"{folded} · measured" if folded else "measured")
+    assert '<a href="a.html#claim-a-claim">a-claim</a>' in html

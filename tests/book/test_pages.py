@@ -22,7 +22,7 @@ def items(page, start=""):
 def test_a_claim_shows_all_that_is_known_of_it():
     page = what_holds([gathered("a-claim", dataset="digits")])
     assert items(page) == [
-        "✓ holds 1 < 2 & so on. measured 0.5, to be below 1 "
+        "✓ holds: 1 < 2 & so on. 0.5measured 0.5, to be below 1 · "
         "theorem · digits · preset quick · chapter 4 · a-claim"
     ]
     assert 'href="chapters/04_bowls.html#claim-a-claim"' in page
@@ -38,7 +38,7 @@ def test_what_does_not_hold_comes_first_and_stands_out_in_words():
     lines = items(page)
     assert len(lines) == 5, "those that do not hold stand in their chapters, too"
     assert [line.startswith("✗ does not hold") for line in lines] == [True, True, False, True, True]
-    assert page.count('class="gfgd-failed"') == 4
+    assert page.count('class="gfgd-claim gfgd-failed" open') == 4
 
 
 def test_claims_stand_by_slide_then_by_chapter():
