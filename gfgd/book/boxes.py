@@ -5,13 +5,10 @@ a chapter may have thirty, the line says what holds and what was measured. The c
 and the name are in the fold.
 """
 
-import re
 from html import escape
+from itertools import accumulate
 
 from gfgd.book.claims import Claim
-
-#: A statement, and in parentheses at its end how the number was made from what was measured.
-_STATEMENT = re.compile(r"(.*?\S) \(((?:[^()]|\([^()]*\))*)\)\.", re.DOTALL)
 
 
 def claim_line(claim: Claim) -> str:
@@ -26,10 +23,20 @@ def claim_in_a_list(claim: Claim, about: str, link: str) -> str:
     How the number was made is in the fold, too, with what is known `about` the claim and the
     `link` to its place.
     """
-    found = _STATEMENT.fullmatch(claim.statement)
-    statement, how = (f"{found[1]}.", found[2]) if found else (claim.statement, "")
+    statement, how = _divided(claim.statement)
     rest = [escape(how), _measured(claim), escape(about), f'<a href="{link}">{claim.name}</a>']
     return _folded(claim, statement, " · ".join(filter(None, rest)))
+
+
+def _divided(statement: str) -> tuple[str, str]:
+    """Return a statement, and what stands in parentheses at its end: how the number was made."""
+    signs = ({")": 1, "(": -1}.get(sign, 0) for sign in reversed(statement[:-1]))
+    depths = list(accumulate(signs))
+    if not statement.endswith(").") or 0 not in depths:
+        return statement, ""
+    length = depths.index(0) + 1  # back to where the last parenthesis opens
+    text, inner = statement[: -1 - length], statement[-length:-2]
+    return f"{text.rstrip()}.", inner
 
 
 def _folded(claim: Claim, statement: str, rest: str, attributes: str = "") -> str:

@@ -53,6 +53,7 @@ def test_a_claim_that_fails_stands_open():
         ("It holds (at first) later.", "It holds (at first) later.", ""),
         ("It holds (at first), too (later).", "It holds (at first), too.", "later"),
         ("It holds.", "It holds.", ""),
+        ("It is in [0, 1).", "It is in [0, 1).", ""),
     ],
 )
 def test_in_a_list_how_it_was_measured_is_folded(statement, shown, folded):
