@@ -155,6 +155,17 @@ def test_on_paper_code_stays_folded_and_figures_are_there(open_page):
     cell = page.locator("div.cell:has(> details.hide):has(> .cell_output img)").first
     assert cell.locator("img").is_visible()
     assert not cell.locator("pre").is_visible()
+    assert not cell.locator("summary").is_visible()
+
+
+def test_on_paper_a_live_picture_shrinks_with_the_sheet(open_page):
+    # A sheet is laid out without telling the script: what was as wide as the screen must shrink.
+    page = open_page(HTML / "chapters" / "19_edge_of_stability.html")
+    picture = page.locator(".gfgd-scene svg").first
+    picture.evaluate("svg => { svg.setAttribute('width', 3000); }")
+    page.emulate_media(media="print")
+    widths = picture.evaluate("svg => [svg.clientWidth, svg.parentElement.clientWidth]")
+    assert widths[0] <= widths[1]
 
 
 def test_colours_follow_the_system_and_the_readers_choice(open_page):

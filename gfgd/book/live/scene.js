@@ -165,7 +165,9 @@
     .gfgd-scene button { font: inherit; font-size: 0.9rem; min-width: 5.5em; min-height: 40px; border: 1px solid var(--hair); border-radius: 6px; background: var(--paper); color: var(--ink); }
     .gfgd-scene .message { min-height: 2.8em; margin: 0.5rem 0 0; font-size: 0.9rem; color: var(--muted); font-variant-numeric: tabular-nums; }
     .gfgd-scene button:focus-visible, .gfgd-scene input:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
-    @media print { .gfgd-scene .controls, .gfgd-scene .message { display: none; } }`;
+    /* A sheet is narrower than the screen that the picture was laid out for. */
+    @media print { .gfgd-scene svg { height: auto; width: 100%; }
+                   .gfgd-scene .controls, .gfgd-scene .message { display: none; } }`;
 
   /* Make an element a scene: empty, and in the book's colours. */
   function begin(root) {
