@@ -11,7 +11,9 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 # Code between backquotes or in tags, which stays, or a number in e-notation.
-_E_NOTATION = re.compile(r"(`[^`]*`|<[^>]*>)|(?<![\w.])([-−]?)(\d+(?:\.\d+)?)e([+-]?\d+)(?![\w.])")
+_E_NOTATION = re.compile(
+    r"(`[^`]*`|<[^>]*>)|(?<![\w.])([-−]?)(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w|\.\d)"
+)
 
 
 def without_e_notation(text: str) -> str:
@@ -19,8 +21,8 @@ def without_e_notation(text: str) -> str:
 
     Examples
     --------
-    >>> without_e_notation("8.6e-04 of 1e+06, by `-p rtol 1e-4`")
-    '8.6 × 10⁻⁴ of 10⁶, by `-p rtol 1e-4`'
+    >>> without_e_notation("8.6e-04 of 1e+06, by `-p rtol 1e-4`. About 3e+04.")
+    '8.6 × 10⁻⁴ of 10⁶, by `-p rtol 1e-4`. About 3 × 10⁴.'
     """
 
     def written(found: re.Match[str]) -> str:

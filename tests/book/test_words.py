@@ -16,7 +16,7 @@ INTERNAL = {
     "what was not run": r"\bnot run\b(?! again)|[Nn]ot made yet|\bTODO\b|\bFIXME\b|\bXXX\b",
     "raw LaTeX": r"\\(?:frac|theta|eta|lambda|nabla|int|exp|lVert|le|ge|mathbb|top)\b|\$\S[^$]*\$"
     r"|\w_\{|\w\^\{|(?<!\w)[A-Za-z]_[a-zθ]∇",
-    "e-notation": r"(?<![\w.#-])\d+(?:\.\d+)?e[+-]?\d+(?![\w.])",
+    "e-notation": r"(?<![\w.#-])\d+(?:\.\d+)?e[+-]?\d+(?!\w|\.\d)",
     "a number that is none": r"(?<!\w)(?:nan|NaN|inf)(?!\w)",
     "a tensor": r"\btensor\(|\bdtype=|\barray\(\[",
     "the build's folders": r"/tmp/|/home/|_build/|/site-packages/",
@@ -59,7 +59,7 @@ def test_the_patterns_find_what_they_are_for(what):
         "a private name": "its __init__ says",
         "what was not run": "this is not run",
         "raw LaTeX": "at e^{−t} and H_b∇f",
-        "e-notation": "about 9.71e-01 of",
+        "e-notation": "about 9.71e-01.",
         "a number that is none": "was nan there",
         "a tensor": "is tensor(3.0)",
         "the build's folders": "in /tmp/a",
