@@ -22,9 +22,12 @@ from torch import Tensor
 from benchmarks.accuracy import accuracy
 from benchmarks.convolution import convolution
 from benchmarks.descent import descent
+from benchmarks.eigenvalue_peers import eigenvalue_peers
+from benchmarks.flow_peers import flow_peers
 from benchmarks.large_steps import large_steps
 from benchmarks.measure import Measured, Table, summary, text
 from benchmarks.memory import memory
+from benchmarks.processes import processes
 from benchmarks.scaling import scaling
 from benchmarks.spectrum import spectrum
 from benchmarks.vectors import vectors
@@ -64,8 +67,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        help="a: accuracy of the flow, b: descent, c: spectrum, d: convolution, e: scaling and "
-        "memory, f: flows for large steps; all if none is named",
+        help="a: accuracy of the flow, b: descent, c: spectrum, d: convolution, e: scaling, "
+        "processes and memory, f: flows for large steps, g: eigenvalues and flow beside other "
+        "packages; all if none is named",
     )
     parser.add_argument("--rounds", type=int, default=9, help="how often timings are repeated")
     parser.add_argument(
@@ -86,8 +90,9 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "b": (descent,),
     "c": (spectrum,),
     "d": (convolution,),
-    "e": (scaling, memory, vectors),
+    "e": (scaling, processes, memory, vectors),
     "f": (large_steps,),
+    "g": (eigenvalue_peers, flow_peers),
 }
 
 

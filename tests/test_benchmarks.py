@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,13 @@ from benchmarks import (
     accuracy,
     convolution,
     descent,
+    eigenvalue_peers,
+    flow_peers,
     large_steps,
     measure,
     memory,
+    peers,
+    processes,
     scaling,
     spectrum,
     vectors,
@@ -134,9 +140,10 @@ def test_the_papers_style_takes_the_same_steps(data, activation):
 
 def test_iterations_of_descent(data):
     table = descent.descent(*data, 2)
-    assert len(table.measured) == 2 * 3 + 1
+    assert len(table.measured) == 2 * (3 + 1)
     assert all(one.value > 0 and one.low <= one.value <= one.high for one in table.measured)
-    assert len(table.rows) == 4 + 5
+    assert len(table.rows) == 2 * 5
+    assert [one.at_most for one in table.measured if "bare products" in one.name] == [1.1, 1.1]
 
 
 def test_all_find_the_smallest_eigenvalue(data):
@@ -244,3 +251,179 @@ def once(rounds, *functions, title=""):
     for function in functions:
         function()
     return [(2.0, 2.0)] * len(functions)
+
+
+def test_a_gradient_of_two_processes_is_that_of_one(data):
+    images, labels = (torch.cat([one, one[:3]]) for one in data)  # 11 do not halve
+    table = processes.processes(images, labels, 2, widths=(5,), samples=11)
+    (row,), (one,) = table.rows, table.measured
+    assert float(row[4]) < 1e-12
+    assert float(row[3]) == pytest.approx(one.value, abs=0.006)
+    assert "11 images" in table.title
+
+
+def test_as_many_images_as_given_where_there_is_no_mnist(data, monkeypatch, capsys):
+    def missing():
+        raise processes.datasets.DatasetError("no such folder")
+
+    monkeypatch.setattr(processes.datasets, "mnist", missing)
+    images, labels = processes.many(*data, 60_000)
+    assert len(images) == len(labels) == 8
+    assert "8 images are taken: no such folder" in capsys.readouterr().err
+    assert len(processes.many(*data, 5)[0]) == 5
+
+
+NOBODY = peers.Peer("Nobody", "nobodys-package", "nobodys_module")
+SOMEBODY = peers.Peer("NumPy", "numpy", "numpy")
+
+
+def test_a_missing_peer_is_named_with_the_remedy():
+    found = peers.attempt(NOBODY, lambda: 1)
+    assert found == peers.Nothing("not installed: pip install nobodys-package")
+    assert NOBODY.title == "Nobody"
+    assert peers.attempt(SOMEBODY, lambda: 1) == 1
+    assert SOMEBODY.title == f"NumPy {np.__version__}"
+
+
+def test_a_peers_failure_is_shown_with_its_message():
+    def fail():
+        raise RuntimeError("out of order\nand more")
+
+    assert peers.attempt(SOMEBODY, fail) == peers.Nothing("failed: RuntimeError: out of order")
+    with pytest.raises(RuntimeError, match="out of order"):  # an error here is no peer's
+        peers.attempt(None, fail)
+
+
+def test_pip_can_install_each_peer_as_a_group():
+    project = Path(bench.__file__).parents[1] / "pyproject.toml"
+    group = tomllib.loads(project.read_text(encoding="utf-8"))["dependency-groups"]["peers"]
+    assert [one.split(">=")[0] for one in group] == [peer.package for peer in peers.PEERS]
+
+
+@pytest.fixture
+def no_peers(monkeypatch):
+    monkeypatch.setattr(peers.Peer, "installed", property(lambda peer: False))
+
+
+def test_eigenvalues_with_no_peer_installed(data, no_peers):
+    small = {"hidden": (6, 5), "channels": (2, 3), "units": 8}
+    table = eigenvalue_peers.eigenvalue_peers(*data, 2, **small)
+    titles = [method.title for method in eigenvalue_peers.METHODS]
+    assert [row[1] for row in table.rows] == 2 * titles
+    missing = [row[-1] for row in table.rows if row[-1]]
+    packages = ["pyhessian", "curvlinops-for-pytorch", "curvlinops-for-pytorch"]
+    assert missing == [f"not installed: pip install {package}" for package in 2 * packages]
+    solved = [row for row in table.rows if not row[-1]]
+    assert len(solved) == 2 * 3
+    assert all(0 < float(size) <= 1e-2 for row in solved for size in row[4:6] if size)
+    products = {row[:2]: int(row[2]) for row in solved}
+    found = {one.name: one.value for one in table.measured}
+    for network in ("tanh", "CNN"):
+        name = f"(g) Hv products, {network}, here, with bounds / here"
+        wanted = products[network, "here, with bounds"] / products[network, "here"]
+        assert found[name] == pytest.approx(wanted)
+    assert len(found) == 2 * 2  # nothing is compared with what is not there
+
+
+def outcome(products, residual, values=(-1.0, 5.0), seconds=1.0):
+    """Return what a method found, with the same residual at both ends."""
+    return eigenvalue_peers.Outcome(lambda: None, products, seconds, values, (residual, residual))
+
+
+def test_the_best_setting_has_the_fewest_products_within_the_tolerance():
+    few, some, many = outcome(5, 0.02), outcome(7, 0.01), outcome(9, 0.001)
+    assert eigenvalue_peers.best([few, some, many]) is some
+    assert eigenvalue_peers.best([outcome(3, 0.5), few]) is few
+
+
+def test_only_what_found_the_extremes_is_compared():
+    both, top, bounds, power, arpack, lobpcg = (method.title for method in eigenvalue_peers.METHODS)
+    outcomes = {
+        both: outcome(10, 0.01),
+        top: outcome(8, 0.01, (None, 5.0)),
+        bounds: peers.Nothing("failed"),
+        power: outcome(20, 0.01, (None, -1.0)),
+        arpack: outcome(15, 0.011),
+        lobpcg: outcome(25, 0.009, (-0.995, 5.0)),
+    }
+    outermost = eigenvalue_peers.extremes(outcomes.values())
+    assert outermost == (-1, 5)
+    said = [eigenvalue_peers.complaint(one, outermost) for one in outcomes.values()]
+    assert said == ["", "", "failed", "another eigenvalue", "residual not reached", ""]
+    taken = dict.fromkeys(outcomes, (2.0,)) | {lobpcg: (3.0,)}
+    found = eigenvalue_peers.comparison("net", outcomes, taken)
+    assert [one.value for one in found] == [2.5, 1.5]
+    assert [one.name.split(" / ")[1] for one in found] == [both, both]
+
+
+def test_flows_with_no_peer_installed(data, no_peers, monkeypatch):
+    monkeypatch.setattr(flow_peers, "EULER", ((0.1, 2),))
+    table = flow_peers.flow_peers(*data, 2, hidden=(6, 5), end=0.02)
+    here, higher, *missing = table.rows
+    assert float(higher[5]) <= float(here[5])  # at the same error, or below
+    packages = ("diffrax", "diffrax", "stable-solvers")
+    assert [row[-1] for row in missing] == [f"not installed: pip install {one}" for one in packages]
+    gradients, seconds = table.measured
+    assert gradients.value == pytest.approx(int(higher[2]) / int(here[2]))
+    assert seconds.value > 0
+
+
+def test_the_loosest_tolerance_that_reaches_an_error():
+    problem = flow_peers.Problem(None, None, 1.0, torch.zeros(2, dtype=torch.float64))
+    method = flow_peers.Integrator(
+        lambda rtol: torch.tensor([3.0, 4.0], dtype=torch.float64) * rtol, lambda rtol: 1
+    )
+    tolerances = flow_peers.TOLERANCES
+    for place in (0, 7, len(tolerances) - 1):
+        target = 5 * tolerances[place] * 1.01
+        assert flow_peers.fitted(problem, lambda: method, target) == (method, tolerances[place])
+    with pytest.raises(ValueError, match=r"above 1\.0e-12"):
+        flow_peers.fitted(problem, lambda: method, 1e-12)
+
+
+def test_products_count_as_much_as_gradients_beside_the_flow():
+    found = flow_peers.comparison(
+        {
+            flow_peers.HERE: flow_peers.Run("", 100, 0, 1e-7, (1.0, 2.0, 3.0)),
+            "other order": flow_peers.Run("", 150, 0, 1e-7, (3.0, 3.0, 3.0)),
+            "first order": flow_peers.Run("", 20, 280, 1e-3, (8.0,)),
+            "missing": peers.Nothing("not installed"),
+        }
+    )
+    assert [one.value for one in found] == pytest.approx([1.5, 1.5, 3, 4, 1e4])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what curvlinops imports
+@pytest.mark.parametrize("method", eigenvalue_peers.METHODS, ids=lambda method: method.name)
+def test_each_package_solves_a_problem_with_a_dense_solution(data, method):
+    if method.peer is not None:
+        pytest.importorskip(method.peer.module)
+    problem = eigenvalue_peers.tanh_problem(data[0][:, ::200], data[1], (6,))
+    dense = torch.linalg.eigvalsh(problem.objective.hessian(problem.point))
+    found = eigenvalue_peers.settled(problem, method)
+    assert found.products > 1 and found.worst <= 1e-2
+    low, high = found.values
+    assert low is None or low == pytest.approx(float(dense[0]), rel=1e-2)
+    assert min(abs(high - one) for one in dense[[0, -1]]) < 1e-2 * abs(high)
+
+
+def test_jax_has_the_same_gradient(data):
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("diffrax")
+    with flow_peers.one_thread():
+        problem, _ = flow_peers.posed(*data, (6, 5), 0.02)
+        method = flow_peers.with_diffrax(problem, "Tsit5")
+        theirs = jax.grad(flow_peers.loss_in_jax(problem.objective))(problem.start.numpy())
+        mine = problem.objective.gradient(problem.start).numpy()
+        assert np.abs(np.array(theirs) - mine).max() < 1e-14
+        assert problem.error(method.solve(1e-8)) < 1e-7
+        assert method.count(1e-4) % 6 == 1  # of seven stages a step takes the last one over
+
+
+def test_exponential_euler_is_of_first_order(data):
+    pytest.importorskip("stable_solvers")
+    problem, _ = flow_peers.posed(*data, (6, 5), 0.02)
+    coarse, fine = (flow_peers.exponential_euler(problem, step, 2) for step in (2e-3, 1e-3))
+    assert (coarse.gradients, fine.gradients) == (10, 20)
+    assert coarse.products % 3 == fine.products % 3 == 0
+    assert coarse.error / fine.error == pytest.approx(2, rel=0.2)
