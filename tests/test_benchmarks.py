@@ -1,5 +1,6 @@
 """The benchmarks run, on tiny problems, and compare things that are the same. Nothing is timed."""
 
+import dataclasses
 import json
 import math
 import re
@@ -334,6 +335,20 @@ def test_the_best_setting_has_the_fewest_products_within_the_tolerance():
     few, some, many = outcome(5, 0.02), outcome(7, 0.01), outcome(9, 0.001)
     assert eigenvalue_peers.best([few, some, many]) is some
     assert eigenvalue_peers.best([outcome(3, 0.5), few]) is few
+
+
+def test_what_takes_long_is_timed_once():
+    ran = []
+
+    def named(name, seconds):
+        one = outcome(5, 0.01, seconds=seconds)
+        return dataclasses.replace(one, run=lambda: ran.append(name))
+
+    outcomes = {"short": named("short", 20.0), "long": named("long", 21.0)}
+    taken = eigenvalue_peers.timed(outcomes | {"missing": peers.Nothing("")}, 2, "")
+    assert ran == ["short"] * 3  # the first to warm up
+    assert taken["long"] == (21, 21)
+    assert len(taken["short"]) == 2 and "missing" not in taken
 
 
 def test_only_what_found_the_extremes_is_compared():
