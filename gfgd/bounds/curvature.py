@@ -517,6 +517,46 @@ def rate_integral_bound(
     return (depth - 1) / depth * growth + (depth - 1) * torch.arccos(cosine)
 
 
+def aligned_curvature_integral(
+    start_radius: Tensor | float, end_radius: Tensor | float, target_norm: float, depth: int
+) -> Tensor:
+    """Return ∫|min(λmin, 0)| dt along gradient flow from an aligned balanced start, closed form.
+
+    With λmin of :func:`aligned_smallest_eigenvalue` and dt = dr / (n r^{2−2/n} (L − r)) the
+    integral from r_0 to r_T is, with r_1 = (n−2)/(2n−2) L,
+
+        ((n−1)/n) ln(r/r_0) + ln((L − r)/(L − r_0))    up to r = min(r_1, r_T), if r_0 < r_1,
+
+    and (1/n) ln of the growth of r after r_1. For n = 2, r_1 = 0 and the whole is ½ ln(r_T/r_0).
+
+    Parameters
+    ----------
+    start_radius, end_radius
+        0 < r_0 ≤ r_T ≤ L, r_0 < L, which broadcast to shape ``(...)``.
+    target_norm, depth
+        L = ‖Λ‖ > 0 and n ≥ 2.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    checks.positive(target_norm=target_norm)
+    checks.whole(2, depth=depth)
+    start = torch.as_tensor(start_radius, dtype=torch.float64)
+    end = torch.as_tensor(end_radius, dtype=torch.float64)
+    if not ((start > 0) & (start < target_norm) & (start <= end) & (end <= target_norm)).all():
+        raise ValueError(
+            "start_radius, end_radius: must be positive, in this order, and at most target_norm = "
+            f"{target_norm!r}, the first of them less"
+        )
+    turn = (depth - 2) / (2 * depth - 2) * target_norm
+    middle = torch.maximum(end.clamp(max=turn), start)  # the start, if it is past r_1
+    first = (depth - 1) / depth * torch.log(middle / start)
+    first = first + torch.log((target_norm - middle) / (target_norm - start))
+    return first + torch.log(end / middle) / depth
+
+
 def _slopes(objective: FullyConnected) -> tuple[float, float]:
     """Return α and ᾱ of a homogeneous activation, or say that it is not one."""
     slopes = objective.activation.slopes

@@ -273,15 +273,27 @@ def _frobenius(matrix: Tensor) -> Tensor:
 # The product and its dynamics
 
 
+def balance_differences(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return D_j = W_{j+1}ᵀ W_{j+1} − W_j W_jᵀ for j = 1, …, n − 1; none for one layer.
+
+    Gradient flow conserves each of them, and a step of gradient descent changes D_j by η² times
+    the D_j of the gradients ∂f/∂W_j (Arora, Cohen & Hazan 2018).
+
+    Parameters
+    ----------
+    weights
+        W_1, …, W_n, shapes ``(..., widths[j], widths[j−1])``; that of D_j is
+        ``(..., widths[j], widths[j])``.
+    """
+    return [above.mT @ above - below @ below.mT for below, above in pairwise(weights)]
+
+
 def imbalance(weights: Sequence[Tensor]) -> Tensor:
     """Return max_j ‖W_{j+1}ᵀ W_{j+1} − W_j W_jᵀ‖_F, shape ``(...)``; 0 for one layer.
 
     Gradient flow conserves each of these differences (Arora, Cohen & Hazan 2018).
     """
-    norms = [
-        torch.linalg.matrix_norm(above.mT @ above - below @ below.mT)
-        for below, above in pairwise(weights)
-    ]
+    norms = [torch.linalg.matrix_norm(apart) for apart in balance_differences(weights)]
     if not norms:
         return weights[0].new_zeros(weights[0].shape[:-2])
     return torch.stack(norms).amax(0)
@@ -446,6 +458,67 @@ def reduced_flow(
     assert found.error is not None
     return ReducedFlow(
         times=found.times,
+        radius=r,
+        cosine=torch.where(fixed, cosine, z.tanh()),
+        loss=_loss(r, torch.where(fixed, 1 - cosine, _one_minus_tanh(z)), target_norm),
+        error=found.error,
+        counts=found.counts,
+        status=found.status,
+    )
+
+
+def reduced_flow_on_clock(
+    radius: Tensor | float,
+    cosine: Tensor | float,
+    target_norm: float,
+    depth: int,
+    clock: Tensor,
+    *,
+    rtol: float = 1e-7,
+    atol: float = 1e-9,
+) -> ReducedFlow:
+    """Integrate the reduced flow to given values of its own clock τ, dτ = L r^{1−2/n} dt.
+
+    On this clock artanh c grows at unit speed, and ln r moves at the speed n |r/L − c|, however
+    long the flow lingers near the saddle at r = 0: d(ln r)/dτ = −n (r/L − c) and dt/dτ =
+    r^{2/n−1}/L. So values that are evenly spaced in τ resolve the flow from the smallest starts,
+    and an integral over time is ∫ g dt = ∫ g r^{2/n−1}/L dτ, with an integrand that changes slowly.
+
+    Parameters
+    ----------
+    radius, cosine, target_norm, depth, rtol, atol
+        As in :func:`reduced_flow`.
+    clock
+        Increasing, shape ``(T,)``; the start is at clock[0], and t = 0 there.
+
+    Returns
+    -------
+    ReducedFlow
+        At these values of τ. `times` has the shape ``(T, ...)`` of `radius`, for each start has
+        times of its own, and `error` is of (ln r, artanh c, t).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    radius, cosine = _reduced_start(radius, cosine, target_norm, depth)
+    fixed = cosine.abs() == 1
+    z = torch.where(fixed, 0.0, cosine.atanh())
+
+    def velocity(_: float, state: Tensor) -> Tensor:
+        r = state[..., 0].exp()
+        c = torch.where(fixed, cosine, state[..., 1].tanh())
+        outward = -depth * (r / target_norm - c)
+        slowness = r ** (2 / depth - 1) / target_norm
+        return torch.stack([outward, (~fixed).to(r), slowness], dim=-1)
+
+    start = torch.stack([radius.log(), z, torch.zeros_like(z)], dim=-1)
+    found = integrate(velocity, start, clock, rtol=rtol, atol=atol, estimate_error=True)
+    r, z, times = found.states[..., 0].exp(), found.states[..., 1], found.states[..., 2]
+    assert found.error is not None
+    return ReducedFlow(
+        times=times,
         radius=r,
         cosine=torch.where(fixed, cosine, z.tanh()),
         loss=_loss(r, torch.where(fixed, 1 - cosine, _one_minus_tanh(z)), target_norm),

@@ -3,12 +3,14 @@ import math
 
 import pytest
 import torch
+from scipy.integrate import quad
 from torch import nn
 from torch.nn import functional
 
 from gfgd import networks
 from gfgd.bounds.curvature import (
     acts_linearly,
+    aligned_curvature_integral,
     aligned_smallest_eigenvalue,
     aligned_spectrum,
     alignment,
@@ -394,6 +396,29 @@ def test_smallest_eigenvalue_is_batched():
 
 
 # Errors
+
+
+@pytest.mark.parametrize("depth", [2, 3, 6])
+@pytest.mark.parametrize(("start", "end"), [(0.01, 0.3), (0.01, 1.6), (1.1, 1.6), (0.5, 0.5)])
+def test_integral_at_aligned_points_is_that_of_the_smallest_eigenvalue(depth, start, end):
+    """By quadrature over r, with dt = dr / (n r^{2−2/n} (L − r)), L = 1.7."""
+    length = 1.7
+
+    def rate(r):
+        speed = depth * r ** (2 - 2 / depth) * (length - r)
+        return max(-float(aligned_smallest_eigenvalue(r, length, depth)), 0) / speed
+
+    kink = (depth - 2) / (2 * depth - 2) * length
+    between = [kink] if start < kink < end else None
+    expected, _ = quad(rate, start, end, points=between, epsabs=1e-12, epsrel=1e-12)
+    found = aligned_curvature_integral(start, end, length, depth)
+    assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("radii", [(0.0, 0.5), (0.5, 0.4), (0.5, 1.1), (1.0, 1.0)])
+def test_integral_at_aligned_points_needs_lengths_in_order(radii):
+    with pytest.raises(ValueError, match="start_radius, end_radius"):
+        aligned_curvature_integral(*radii, 1.0, 3)
 
 
 def test_bad_arguments():

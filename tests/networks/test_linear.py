@@ -7,6 +7,7 @@ from scipy.integrate import quad
 
 from gfgd import Objective, gradient_descent, gradient_flow, networks
 from gfgd.networks.linear import (
+    balance_differences,
     balanced_start,
     deep_linear,
     effective_rank,
@@ -19,6 +20,7 @@ from gfgd.networks.linear import (
     radius_and_cosine,
     random_end_to_end,
     reduced_flow,
+    reduced_flow_on_clock,
     reduced_velocity,
     time_to_loss,
 )
@@ -132,6 +134,21 @@ def test_imbalance_is_the_largest_difference():
     assert imbalance([normal(2, 3, 4)]).tolist() == [0, 0]
 
 
+def test_a_step_changes_the_balance_by_that_of_the_gradients():
+    """For every η and M, since the terms of first order in η cancel."""
+    objective, size = completion(depth=4), 0.3
+    point = normal(2, objective.dimension)
+    gradient = objective.gradient(point)
+    before, after, of_gradients = (
+        balance_differences(objective.weights(at))
+        for at in (point, point - size * gradient, gradient)
+    )
+    assert [apart.shape for apart in before] == [(2, 4, 4)] * 3
+    for old, new, change in zip(before, after, of_gradients, strict=True):
+        assert change.norm() > 1e-3
+        torch.testing.assert_close(new - old, size**2 * change, rtol=1e-10, atol=1e-12)
+
+
 def test_flow_conserves_what_descent_lets_drift_in_first_order():
     objective = deep_linear(normal(2, 3), depth=3, hidden=3)
     start = gaussian_start(objective, seed=1, scale=0.5)
@@ -242,6 +259,22 @@ def test_reduced_flow_is_that_of_the_network(depth):
     torch.testing.assert_close(reduced.cosine, cosine, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(reduced.loss, flow.losses, rtol=1e-5, atol=1e-7)
     assert reduced.error.max() < 1e-7
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("cosine", [-1.0, -0.6, 0.3, 1.0])
+def test_on_its_own_clock_the_reduced_flow_is_the_same(depth, cosine):
+    clock, length = torch.linspace(0, 4, 41, dtype=torch.float64), 1.7
+    found = reduced_flow_on_clock([1e-3, 0.4], cosine, length, depth, clock, rtol=1e-10, atol=1e-12)
+    assert found.times.shape == found.radius.shape == found.error.shape == (41, 2)
+    for i, radius in enumerate((1e-3, 0.4)):
+        same = reduced_flow(radius, cosine, length, depth, found.times[:, i])
+        torch.testing.assert_close(found.radius[:, i], same.radius, rtol=1e-6, atol=0)
+        torch.testing.assert_close(found.cosine[:, i], same.cosine, rtol=0, atol=1e-7)
+        torch.testing.assert_close(found.loss[:, i], same.loss, rtol=1e-6, atol=1e-12)
+    if abs(cosine) < 1:
+        expected = (math.atanh(cosine) + clock).tanh()
+        torch.testing.assert_close(found.cosine[:, 0], expected, rtol=0, atol=1e-9)
 
 
 def test_depth_two_in_closed_form():
