@@ -33,7 +33,7 @@ MAX_PRODUCTS = 1000
 #: Images of the convolutional network, whose products take a tenth of a second then.
 IMAGES = 50
 #: Timings of a method, unless it takes more seconds than `LONG`: then there is one.
-ROUNDS, LONG = 5, 20.0
+ROUNDS, LONG = 3, 20.0
 
 Array = NDArray[np.floating]
 

@@ -31,7 +31,7 @@ END = 5.0
 DEFAULT_RTOL = 1e-7
 #: Tolerances to choose from, ever tighter; atol is a hundredth of rtol.
 TOLERANCES = tuple(10 ** (-k / 4) for k in range(12, 41))
-ROUNDS = 5
+ROUNDS = 3
 #: Largest steps of exponential Euler, and how many eigenvectors it is exact along. Its authors
 #: advise one less than there are classes; fewer vectors are found with fewer products.
 EULER = ((0.2, 9), (0.1, 2), (0.05, 2))
