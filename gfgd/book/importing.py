@@ -23,6 +23,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from gfgd.modules import converted
+from gfgd.objective import Objective
+
 #: Losses that have a short name.
 LOSSES = {
     "cross_entropy": "torch.nn.functional:cross_entropy",
@@ -176,6 +179,54 @@ def load_loss(name: str) -> Callable[..., Any]:
             f"loss = {name!r}: is a class, and making it without arguments failed: "
             f"{type(error).__name__}: {error}; name a function of outputs and targets"
         ) from error
+
+
+def make_objective(
+    network: str,
+    loss: str,
+    data: tuple[Any, Any],
+    *,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> Objective:
+    """Return the loss of a network at an import path on data, as a function of its weights.
+
+    Parameters
+    ----------
+    network, loss
+        As `make_network` and `load_loss` take them.
+    data
+        Inputs and targets, as `make_data` returns them.
+    seed
+        Of the network's start.
+    dtype, device
+        Of all numbers with a fraction in the module, the loss and the data; of all tensors.
+
+    Raises
+    ------
+    ValueError
+        As `make_network`, `load_loss` and ``Objective.from_module``.
+    """
+    parts = make_network(network, seed=seed), load_loss(loss), *data
+    return Objective.from_module(*(converted(part, dtype, device) for part in parts))
+
+
+def shapes(values: Any) -> str:
+    """Return what tensors there are in inputs, targets or outputs, in Markdown.
+
+    Examples
+    --------
+    >>> shapes((torch.zeros(5, 2), None))
+    '(5, 2), `torch.float32`; NoneType'
+    """
+    if isinstance(values, Tensor):
+        return f"{tuple(values.shape)}, `{values.dtype}`"
+    if isinstance(values, dict):
+        values = tuple(values.values())
+    if isinstance(values, tuple):
+        return "; ".join(map(shapes, values))
+    return type(values).__name__
 
 
 def _from_name(name: str, said: str) -> ModuleType:

@@ -1,8 +1,4 @@
-"""A network and its data as plain PyTorch: the default of the chapter on a reader's own network.
-
-Nothing here knows of the rest of the library, but for where the digits come from: a reader's own
-functions look just like these.
-"""
+"""A network and its data as plain PyTorch, as a reader's own may be."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +9,7 @@ SAMPLES = 200
 
 
 class Residual(nn.Module):
-    """x + tanh(conv(x)): a 3×3 convolution that keeps the shape, with a shortcut around it."""
+    """x + tanh(conv(x)): a 3×3 convolution with a shortcut around it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -27,10 +23,10 @@ class Residual(nn.Module):
 
 
 def residual_network() -> nn.Module:
-    """Return a small residual convolutional network for 8×8 images of ten classes, d = 640.
+    """Return a small residual network for 8×8 images of ten classes, d = 640.
 
-    It is smooth: tanh has no kink, and the pooling takes means. Its parameters are float32,
-    whatever torch's default is.
+    It is smooth: tanh has no kink, and the pooling takes means. Its parameters are
+    float32, whatever torch's default is.
     """
     return nn.Sequential(
         nn.Conv2d(1, 6, kernel_size=3, stride=2, padding=1, dtype=torch.float32),
@@ -43,6 +39,6 @@ def residual_network() -> nn.Module:
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Return the first 200 of scikit-learn's digits as images, shape (200, 1, 8, 8), and labels."""
+    """Return the first 200 of scikit-learn's digits, (200, 1, 8, 8), and their labels."""
     images, labels = datasets.digits()
     return images[:SAMPLES].reshape(-1, 1, 8, 8), labels[:SAMPLES]

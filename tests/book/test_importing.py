@@ -18,6 +18,8 @@ from gfgd.book.importing import (
     load_loss,
     make_data,
     make_network,
+    make_objective,
+    shapes,
 )
 from gfgd.book.parameters import validate
 
@@ -71,6 +73,27 @@ def test_the_seed_decides_the_start_and_nothing_else(folder):
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_loss_of_a_network_at_a_path_is_a_function_of_its_weights(folder, dtype):
+    _, stem = folder
+    network, data = f"{stem}:make_network", make_data(f"{stem}:make_data", seed=0)
+    objective = make_objective(network, "cross_entropy", data, seed=3, dtype=dtype)
+    module = make_network(network, seed=3).to(dtype)
+    inputs, labels = data
+    expected = torch.nn.functional.cross_entropy(module(inputs.to(dtype)), labels)
+    assert objective.start.dtype == dtype
+    torch.testing.assert_close(objective.value(objective.start), expected.detach())
+    other = make_objective(network, "cross_entropy", data, seed=4, dtype=dtype)
+    assert not torch.equal(objective.start, other.start)
+
+
+def test_shapes_of_inputs_of_each_kind():
+    pair = torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)
+    assert shapes(pair[1]) == "(5,), `torch.int64`"
+    assert shapes(dict(zip("ab", pair, strict=True))) == shapes(pair)
+    assert shapes(None) == "NoneType"
 
 
 def test_data_may_be_arrays(folder):
