@@ -77,6 +77,17 @@ class ModifiedFlow:
     third_derivatives: int = 0
     hessians: int = 0
 
+    @property
+    def cost(self) -> str:
+        """What one evaluation of the field costs, in words."""
+        parts = {
+            "gradient": self.gradients,
+            "Hessian-vector product": self.hessian_vector_products,
+            "third derivative": self.third_derivatives,
+            "Hessian": self.hessians,
+        }
+        return ", ".join(f"{n} {part}{'s' if n > 1 else ''}" for part, n in parts.items() if n)
+
     def counts(self, evaluations: int, dimension: int) -> dict[str, int]:
         """Return what so many evaluations of the field cost for d parameters."""
         products = self.hessian_vector_products + self.hessians * dimension
@@ -220,6 +231,22 @@ MODIFIED_FLOWS: Mapping[str, ModifiedFlow] = MappingProxyType(
 
 
 # The flows
+
+
+def unmodified_flow(
+    objective: Objective,
+    start: Point,
+    times: Tensor,
+    *,
+    step_size: float,
+    **accuracy: Unpack[Accuracy],
+) -> Trajectory:
+    """Integrate θ' = −g, gradient flow, with the arguments of the others: distance O(η) from GD.
+
+    An evaluation costs a gradient. The flow is the same for every η. Arguments, result and errors
+    are those of :func:`barrett_dherin_flow`; :func:`gfgd.gradient_flow` is for its own sake.
+    """
+    return _follow(MODIFIED_FLOWS["gradient"], objective, start, times, step_size, accuracy)
 
 
 def barrett_dherin_flow(

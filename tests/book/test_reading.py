@@ -114,17 +114,13 @@ def test_live_pictures_follow_the_reader(open_page, path):
         assert after["gf"] != before["gf"]
 
 
-# The live picture of the edge is taller than others: its sliders end on the second screen.
-ENDS_LATER = {"19_edge_of_stability": 1100}
-
-
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_the_key_picture_is_complete_on_the_first_screen(open_page, path):
     # Its caption may stand below.
     picture = open_page(path).locator("div.cell.tag_first-screen").first
     drawn = picture.locator("svg.gfgd-wide, .gfgd-scene, .gfgd-live").first
     box = drawn.bounding_box()
-    assert box["y"] + box["height"] <= ENDS_LATER.get(path.stem, 900)
+    assert box["y"] + box["height"] <= 900
 
 
 def test_the_edge_of_stability_follows_the_reader(open_page):

@@ -82,7 +82,7 @@ window.gfgdEdge = (root, settings) => {
     const wide = width >= 620, gap = wide ? 64 : 0;
     const left = wide ? 44 : 40, right = wide ? 96 : 8;
     const pw = wide ? Math.min(330, 0.42 * width) - left : width - left - right;
-    const ph = wide ? 300 : 215;
+    const ph = wide ? 260 : 215;
     const box = { plane: [left, 28, pw, ph] };
     const sx = wide ? left + pw + gap : left, sw = width - sx - right;
     box.sharp = wide ? [sx, 28, sw, ph] : [left, 28 + ph + 58, pw, 118];
