@@ -36,7 +36,7 @@ window.gfgdSteps = (root, settings) => {
             yticks: [0, top / 2, top].map((v) => [v, L.number(v, 2)]),
             lines: [
               { cls: "flow thick", points: scaled(found.exact), name: "exact" },
-              { cls: "prediction", points: scaled(found.carried), name: "with a carry" },
+              { cls: "prediction", points: scaled(found.carried), name: "with carry" },
               { cls: "descent", points: scaled(found.single), name: "float32" },
             ] },
         ],
