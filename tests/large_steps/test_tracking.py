@@ -49,9 +49,10 @@ def test_the_order_is_that_of_the_flow(flow, order):
         landscapes.landscape("valley").objective,
         torch.tensor([-1.0, 0.5], dtype=torch.float64),
         flow,
-        step_sizes=[0.004, 0.002, 0.001],
-        horizon=0.5,
-        **TIGHT,
+        step_sizes=[0.008, 0.004, 0.002],
+        horizon=0.2,
+        rtol=1e-8,
+        atol=1e-10,
     )
     assert found.order == pytest.approx(order, abs=0.15)
 

@@ -80,7 +80,7 @@ window.gfgdEdge = (root, settings) => {
 
   function layout(width) {
     const wide = width >= 620, gap = wide ? 64 : 0;
-    const left = wide ? 44 : 40, right = wide ? 96 : 8;
+    const left = wide ? 44 : 40, right = wide ? 96 : 12;
     const pw = wide ? Math.min(330, 0.42 * width) - left : width - left - right;
     const ph = wide ? 260 : 215;
     const box = { plane: [left, 28, pw, ph] };
