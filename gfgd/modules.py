@@ -79,6 +79,10 @@ class ModuleObjective(Objective):
         self._checked = checked
         self.require_derivatives(1)
 
+    def _only_term(self) -> Term | None:
+        """Return the term that holds all data, or None where they come in batches."""
+        return next(iter(self._data)) if self._data.in_one_batch else None
+
     @property
     def unchecked(self) -> Objective:
         """The same function, whose derivatives are taken as they come."""
@@ -325,6 +329,11 @@ class _Data:
         weights: Sequence[float] = (1.0,),
     ) -> None:
         self._evaluation, self._batches, self._weights = evaluation, batches, weights
+
+    @property
+    def in_one_batch(self) -> bool:
+        """Whether the data were given as a whole, and are in memory."""
+        return self._batches is None
 
     def __iter__(self) -> Iterator[Term]:
         return map(_term, self.evaluations(), self._weights)  # unlike zip, map keeps nothing

@@ -121,12 +121,36 @@ class Objective:
 
         def contribution(term: Term) -> tuple[Tensor, ...]:
             gradient = derivative(term(point), point)
-            product = derivative((gradient * vector).sum(-1), point)
-            return gradient.detach(), product.detach()
+            product = derivative((gradient * vector).sum(-1), point, again=False)
+            return gradient.detach(), product
 
         with torch.enable_grad():
             gradient, product = self.total(contribution)
         return gradient, product
+
+    def hessian_at(self, point: Point) -> Callable[[Point], Tensor]:
+        """Return the map v ↦ ∇²f(θ) v for many products at one θ, as `hessian_vector_product`.
+
+        Where f has one term, which then holds all data, the graph of ∇f(θ) is kept as long as the
+        map is: a product is one differentiation of it, a quarter to a half of the cost.
+        """
+        self.require_derivatives(2)
+        term = self._only_term()
+        if term is None:
+            return lambda vector: self.hessian_vector_product(point, vector)
+        at = self._check(point).detach().clone().requires_grad_()
+        with torch.enable_grad():
+            gradient = derivative(term(at), at)
+
+        def product(vector: Point) -> Tensor:
+            along = self._check(vector).detach().expand_as(at)
+            if not gradient.requires_grad:  # f is linear in θ
+                return torch.zeros_like(gradient)
+            return torch.autograd.grad(
+                gradient, at, along, retain_graph=True, allow_unused=True, materialize_grads=True
+            )[0]
+
+        return product
 
     def third_derivative(self, point: Point, first: Point, second: Point) -> Tensor:
         """Return the vector D³f(θ)[u, v], shape ``(..., d)``: ∇_θ ⟨u, ∇²f(θ) v⟩."""
@@ -137,7 +161,7 @@ class Objective:
         def contribution(term: Term) -> tuple[Tensor, ...]:
             gradient = derivative(term(point), point)
             product = derivative((gradient * first).sum(-1), point)
-            return (derivative((product * second).sum(-1), point).detach(),)
+            return (derivative((product * second).sum(-1), point, again=False),)
 
         with torch.enable_grad():
             return self.total(contribution)[0]
@@ -149,7 +173,8 @@ class Objective:
         """
         point = self._check(point)
         identity = torch.eye(self.dimension, dtype=point.dtype, device=point.device)
-        rows = [self.hessian_vector_product(point, direction) for direction in identity]
+        product = self.hessian_at(point)
+        rows = [product(direction) for direction in identity]
         dense = torch.stack(rows, dim=-2)
         return (dense + dense.mT) / 2
 
@@ -252,6 +277,11 @@ class Objective:
         """Return what was found in f by those names, in all processes that hold a part of it."""
         return set(names)
 
+    def _only_term(self) -> Term | None:
+        """Return the term that f consists of, which is in memory as a whole, if there is one."""
+        terms = self.total.terms
+        return terms[0] if isinstance(terms, tuple) and len(terms) == 1 else None
+
     def _check(self, point: Point) -> Tensor:
         point = as_point(point, any_precision=True)
         if point.shape[-1:] != (self.dimension,):
@@ -309,14 +339,15 @@ def unflatten(point: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     ]
 
 
-def derivative(values: Tensor, point: Tensor) -> Tensor:
-    """Return ∇_θ Σ values, of θ's shape, itself differentiable; zero where autograd sees no path.
+def derivative(values: Tensor, point: Tensor, *, again: bool = True) -> Tensor:
+    """Return ∇_θ Σ values, of θ's shape; zero where autograd sees no path.
 
-    `values` were computed from `point`, which requires a gradient.
+    `values` were computed from `point`, which requires a gradient. Unless `again` is False the
+    result can be differentiated itself, for which autograd keeps all that went into it.
     """
     if not values.requires_grad:  # locally constant or linear in θ
         return torch.zeros_like(point)
     (gradient,) = torch.autograd.grad(
-        values.sum(), point, create_graph=True, allow_unused=True, materialize_grads=True
+        values.sum(), point, create_graph=again, allow_unused=True, materialize_grads=True
     )
     return gradient

@@ -196,6 +196,9 @@ class ShardedObjective(Objective):
         )
         return third
 
+    def _only_term(self) -> None:
+        """Return None: the data are in several processes, and go through in chunks."""
+
     @property
     def unchecked(self) -> Objective:
         """The same function, whose derivatives are taken as they come."""

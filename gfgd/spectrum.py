@@ -232,7 +232,7 @@ def extreme_eigenvalues(
         )
     if objective.dimension <= dense_below:
         return _dense(objective, point, smallest, largest)
-    product = _product_at(objective, point)
+    product = objective.hessian_at(point)
     return _spectrum(search.solve(product, point, warm, failure_probability), smallest)
 
 
@@ -303,10 +303,6 @@ def _checked_start(vectors: Tensor | None, point: Tensor) -> Tensor | None:
     if not vectors.isfinite().all():
         raise ValueError("warm_start: has non-finite entries")
     return vectors.detach().to(point)
-
-
-def _product_at(objective: Objective, point: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda vector: objective.hessian_vector_product(point, vector)
 
 
 def _dense(objective: Objective, point: Tensor, smallest: int, largest: int) -> Spectrum:
@@ -391,7 +387,7 @@ class _Path:
             self.spectra[:-1] = [one.without_vectors() for one in self.spectra[:-1]]
 
     def _solve(self, index: int, start: Tensor | None, check: bool) -> tuple[Eigenpairs, Spectrum]:
-        product = _product_at(self.objective, self.points[index])
+        product = self.objective.hessian_at(self.points[index])
         delta = self.failure_probability if check else None
         start = start if start is None else start[: self.objective.dimension]
         pairs = self.search.solve(product, self.points[index], start, delta)

@@ -73,6 +73,7 @@ def results(objective, summed, kinked):
         "leading": leading.coefficient,
         "batch": objective.gradient(batch),
         "product": objective.hessian_vector_product(start, v),
+        "product_at": objective.hessian_at(start)(v),
         "products_of_a_batch": objective.hessian_vector_product(start, torch.stack([u, v])),
         "third": objective.third_derivative(start, u, v),
         "hessian": objective.hessian(start),

@@ -64,6 +64,8 @@ def assert_as_in_one_batch(objective, whole):
             one = getattr(objective, method)(point, *vectors)
             other = getattr(whole, method)(point, *vectors)
             assert (one - other).norm() <= 1e-12 * other.norm(), method
+        one, other = objective.hessian_at(point)(v), whole.hessian_at(point)(v)
+        assert (one - other).norm() <= 1e-12 * other.norm()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,37 @@ def test_terms_add_up():
     torch.testing.assert_close(parts.hessian(point), whole.hessian(point))
 
 
+@pytest.mark.parametrize("chunk_size", [None, 5])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+def test_many_products_at_one_point_are_those_one_by_one(activation, chunk_size):
+    objective = small_network(activation, chunk_size=chunk_size)
+    points = torch.stack([objective.initial(seed) for seed in (1, 2)])
+    vectors = torch.randn(3, objective.dimension, dtype=torch.float64)
+    for point in (points[0], points):
+        product = objective.hessian_at(point)
+        for vector in vectors:
+            one = objective.hessian_vector_product(point, vector)
+            torch.testing.assert_close(product(vector), one, rtol=1e-14, atol=1e-14)
+            assert not product(vector).requires_grad
+
+
+def test_with_one_term_the_gradient_is_computed_once_for_many_products():
+    calls = []
+
+    def term(point):
+        calls.append(point)
+        return point.pow(4).sum(-1)
+
+    point = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    product = Objective(term, dimension=2).hessian_at(point)
+    assert product([1.0, 0.0]).tolist() == [12, 0] and product([0.0, 1.0]).tolist() == [0, 48]
+    assert len(calls) == 1
+    product = Objective(term, term, dimension=2).hessian_at(point)
+    assert product([1.0, 1.0]).tolist() == [24, 96] and len(calls) == 3
+    with pytest.raises(ValueError, match="d = 2"):
+        product(torch.ones(3))
+
+
 @pytest.mark.parametrize(
     ("method", "vectors"),
     [("gradient", 0), ("hessian_vector_product", 1), ("third_derivative", 2)],
