@@ -137,6 +137,23 @@ class StochasticRounding:
         return torch.where(draws < (rest / (other - nearest)), other, nearest)
 
 
+class RelativeNoise:
+    """The update rule θ − s + ε|θ|u, entry by entry, u uniform in [−1, 1]: a coarser arithmetic.
+
+    Draws come from a generator of its own, so that an instance serves one run.
+    """
+
+    def __init__(self, size: float, seed: int) -> None:
+        checks.positive(size=size)
+        self.size = size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, point: Tensor, step: Tensor) -> Tensor:
+        """Return the next point from θ and s = η∇f(θ)."""
+        draws = torch.rand(point.shape, generator=self._generator, dtype=torch.float64)
+        return point - step + self.size * point.abs() * (2 * draws - 1).to(point)
+
+
 def two_sum(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Return fl(a + b) and its rounding error: the two add up to a + b exactly.
 

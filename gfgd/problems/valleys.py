@@ -1,4 +1,4 @@
-"""A valley with a matrix for its curvature, where several eigenvalues sharpen at once."""
+"""Valleys that sharpen: one with a matrix for its curvature, and what pairs of runs conserve."""
 
 from __future__ import annotations
 
@@ -55,6 +55,23 @@ def valley_point(x: Tensor, matrix: Tensor) -> Tensor:
         raise ValueError(f"x has shape {tuple(x.shape)}: give (2,)")
     mixed = math.sqrt(2) * matrix[0, 1]
     return torch.stack([x[0], x[1], matrix[0, 0], mixed, matrix[1, 1]])
+
+
+def pair_energy(x: Tensor, height: Tensor, drift: float) -> Tensor:
+    """Return E = ½w² + ¼x² − c log|x|, constant along the pair flow of order 1 in the valley.
+
+    The valley is ½yx² − cy (:func:`gfgd.problems.landscapes.sharpening_valley`), the pair has the
+    half-difference (x, 0) and the centre (0, y), and w = y − 2/η. E is least, with c = `drift`, at
+    the rest points x = ±√(2c), w = 0.
+
+    Parameters
+    ----------
+    x, height
+        x ≠ 0 and w, shape ``(...)``.
+    drift
+        c > 0.
+    """
+    return height.square() / 2 + x.square() / 4 - drift * x.abs().log()
 
 
 def _symmetric(name: str, matrix: Tensor) -> None:

@@ -8,6 +8,7 @@ from gfgd.descent import gradient_descent
 from gfgd.imperfections.rounding import (
     CompensatedSum,
     ImitatedRounding,
+    RelativeNoise,
     StochasticRounding,
     quantised,
     rounding_bounds,
@@ -112,6 +113,21 @@ def test_stochastic_rounding_is_right_on_average():
         assert set(moved.tolist()) == {low, low + 1}
         # Five standard deviations of the mean of so many draws.
         assert moved.mean().item() == pytest.approx(share, abs=5 * 0.5 / 100_000**0.5)
+
+
+def test_relative_noise_is_that_large_and_has_no_mean():
+    point = torch.linspace(-3, 3, 100_000, dtype=torch.float64)  # without 0
+    step = torch.full_like(point, 0.25)
+    noise = (RelativeNoise(1e-3, seed=1)(point, step) - point + step) / (1e-3 * point.abs())
+    assert 0.999 < noise.abs().max() <= 1 + 1e-6
+    assert abs(noise.mean()) < 0.01
+    assert noise.square().mean().item() == pytest.approx(1 / 3, rel=0.02)
+    again = RelativeNoise(1e-3, seed=1)
+    first = again(point, step)
+    assert torch.equal(first, RelativeNoise(1e-3, seed=1)(point, step))
+    assert not torch.equal(first, again(point, step))
+    with pytest.raises(ValueError, match="size = 0"):
+        RelativeNoise(0, seed=1)
 
 
 def test_stochastic_rounding_has_its_own_random_numbers():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gfgd.problems.landscapes import sharpening_valley
-from gfgd.problems.valleys import matrix_valley, valley_point
+from gfgd.problems.valleys import matrix_valley, pair_energy, valley_point
 
 DRIFT = torch.tensor([[0.05, 0.01], [0.01, 0.02]], dtype=torch.float64)
 X = torch.tensor([0.3, -0.7], dtype=torch.float64)
@@ -51,3 +51,15 @@ def test_other_shapes_and_matrices_are_refused():
     ):
         with pytest.raises(ValueError):
             call()
+
+
+def test_the_pair_flow_of_order_one_conserves_the_energy():
+    # x' = ηwx, w' = η(c − ½x²), by the chain rule; and E is least at a rest point.
+    c, x, w = 0.05, torch.tensor([0.3, -1.2]).double(), torch.tensor([-0.4, 0.7]).double()
+    for tensor in (x, w):
+        tensor.requires_grad_()
+    energy = pair_energy(x, w, c)
+    by_x, by_w = torch.autograd.grad(energy.sum(), (x, w))
+    assert (by_x * w * x + by_w * (c - x.square() / 2)).abs().max() < 1e-15
+    rest = torch.full((2,), (2 * c) ** 0.5, dtype=torch.float64)
+    assert (pair_energy(rest, torch.zeros(2).double(), c) < energy).all()
