@@ -44,7 +44,7 @@ def poster(svg: str, gathered: list[Gathered]) -> bytes:
 
 def _result(gathered: list[Gathered]) -> list[str]:
     """Return the lines of the result, with its number if the claim was shown to hold."""
-    lines = ["The paper's own experiment,", "reproduced to the digit"]
+    lines = ["The paper's own experiment,", "reproduced to six decimals"]
     for entry in gathered:
         if entry.claim.name == CLAIM and entry.claim.holds:
             return [*lines, f"and proved: never farther than {plain(entry.claim.measured, 3)}."]
