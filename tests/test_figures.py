@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,24 @@ def test_curves_have_labels_and_differ_in_colour_and_dashes():
     assert (first.get_color(), first.get_alpha()) != (second.get_color(), second.get_alpha())
     assert first.get_linestyle() != second.get_linestyle()
     assert np.isnan(first.get_ydata()[0])  # 0 has no place on a log scale
+
+
+@pytest.mark.parametrize("title", ["", "A title"])
+def test_the_name_of_the_upright_axis_is_inside_the_picture(title):
+    figure = figures.curves([1, 2], {"a": [1, 2]}, ylabel="distance", title=title)
+    svg = figure._repr_mimebundle_()["image/svg+xml"]
+    size, height = map(
+        float, re.search(r"size: (\S+)px[^>]*y=\"(\S+)\"[^>]*>distance<", svg).groups()
+    )
+    assert height > size  # the foot of the letters, from the picture's upper edge
+
+
+def test_ticks_between_powers_of_ten_are_written_like_the_others():
+    figure = figures.curves([1, 2], {"a": [2e-6, 5e-6], "b": [3e-6, 4e-6]}, ylabel="distance")
+    svg = figure._repr_mimebundle_()["image/svg+xml"]
+    assert ">3 × 10⁻⁶</text>" in svg and "mathdefault" not in svg
+    figure = figures.curves([1, 2], {"a": [0.2, 0.5], "b": [0.3, 0.4]}, ylabel="distance")
+    assert ">0.3</text>" in figure._repr_mimebundle_()["image/svg+xml"]
 
 
 def test_lines_may_have_times_of_their_own():

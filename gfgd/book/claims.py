@@ -231,7 +231,8 @@ def table(text: str, heads: Sequence[str], rows: Iterable[Sequence[str | float]]
     heads
         The heading of each column.
     rows
-        Their cells. Text stays as it is; a number is written by `plain`, whole ones in full.
+        Their cells. Text stays as it is, a bar in it too; a number is written by `plain`, whole
+        ones in full.
 
     Raises
     ------
@@ -248,8 +249,13 @@ def table(text: str, heads: Sequence[str], rows: Iterable[Sequence[str | float]]
     report("\n".join([text, "", *lines] if text else lines))
 
 
+#: A bar that would end a cell.
+_BAR = re.compile(r"(?<!\\)\|")
+
+
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    bars = (_BAR.sub(r"\\|", cell) for cell in cells)
+    return f"| {' | '.join(bars)} |"
 
 
 def _cell(cell: str | float) -> str:

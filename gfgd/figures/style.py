@@ -21,7 +21,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter
+from matplotlib.ticker import Formatter, LogFormatter
 
 P = ParamSpec("P")
 
@@ -261,7 +261,12 @@ def set_titles(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "
     axes.set_ylabel(wrapped(ylabel, 46 if is_narrow() else 90), rotation=0, ha="left", va="bottom")
     axes.yaxis.set_label_coords(0.0, 1.015)
     lines = axes.get_ylabel().count("\n") + 1 if ylabel else 0
-    axes.set_title(wrapped(title, 44 if is_narrow() else 90), pad=6 + 12 * lines, loc="left")
+    text = wrapped(title, 44 if is_narrow() else 90)
+    axes.set_title(text, pad=6 + 12 * lines, loc="left")
+    if ylabel and not title:
+        # The layout measures letters a little lower than browsers draw them. A title keeps room
+        # enough, and an empty one counts for nothing.
+        axes.set_title("\N{NO-BREAK SPACE}", pad=3 + 12 * lines, fontsize=1, loc="left")
 
 
 def wrapped(text: str, width: int) -> str:
@@ -275,10 +280,16 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return a power of ten in Unicode: 10⁻⁵."""
+    return "10" + str(exponent).translate(_RAISED)
+
+
 class PowerFormatter(Formatter):
     """Ticks of a log axis: 0.01 to 100 as they are, others as powers of ten in Unicode."""
-
-    _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """Return the label of a tick; nothing between the powers."""
@@ -289,7 +300,23 @@ class PowerFormatter(Formatter):
             return ""
         if -2 <= round(exponent) <= 3:
             return f"{x:g}"
-        return "10" + str(round(exponent)).translate(self._RAISED)
+        return power_of_ten(round(exponent))
+
+
+class BetweenPowers(LogFormatter):
+    """Ticks between the powers where a log axis spans little more than a decade: 0.6, 6 × 10⁻⁵.
+
+    Which of them are labelled is matplotlib's choice.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick, or nothing."""
+        if x <= 0 or not super().__call__(x, pos):
+            return ""
+        factor, exponent = f"{x:.0e}".split("e")
+        if -3 <= int(exponent) <= 3:
+            return f"{float(f'{x:.0e}'):g}"
+        return f"{factor} × {power_of_ten(int(exponent))}"
 
 
 def set_scales(axes: Axes, *, xscale: str = "linear", yscale: str = "linear") -> None:
@@ -298,6 +325,7 @@ def set_scales(axes: Axes, *, xscale: str = "linear", yscale: str = "linear") ->
     for axis, scale in ((axes.xaxis, xscale), (axes.yaxis, yscale)):
         if scale == "log":
             axis.set_major_formatter(PowerFormatter())
+            axis.set_minor_formatter(BetweenPowers())
 
 
 def name_lines(figure: Figure) -> None:

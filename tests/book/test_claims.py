@@ -135,3 +135,8 @@ def test_a_table_without_a_text_begins_with_its_heads(monkeypatch):
 def test_a_row_with_a_cell_too_many_is_refused():
     with pytest.raises(ValueError, match=r"row \['x', 'y'\]: has 2 cells, and there are 1 heads"):
         table("", ["a"], [("x", "y")])
+
+
+def test_a_bar_in_a_table_ends_no_cell(monkeypatch):
+    shown = shown_table(monkeypatch, "", ["|a|", "b"], [[r"\|c\|", "|d"]])
+    assert shown == "| \\|a\\| | b |\n|---|---|\n| \\|c\\| | \\|d |"
