@@ -3,7 +3,7 @@
 A notebook runs from top to bottom, so that imports and parameters come first and what was found
 comes last. A reader wants it the other way round. On the page a chapter begins with its title and
 question, then the answer (the cell tagged ``answer``), the key picture (``first-screen``) and a box
-"In short". Imports, parameters and their check stand at the end. Longer code is folded.
+"In short". Imports, parameters and their check stand at the end, folded, as longer code is.
 """
 
 import math
@@ -19,7 +19,7 @@ from gfgd.book.claims import KINDS
 from gfgd.book.execute import PROVENANCE_TAG, read_claims
 from gfgd.book.typeset import as_read
 
-ANSWER, PICTURE, FOLD = "answer", "first-screen", "hide-input"
+ANSWER, PICTURE, PARAMETERS, FOLD = "answer", "first-screen", "parameters", "hide-input"
 SETUP_HEADING = "## Parameters"
 FOUND_HEADING = "## What was found"
 #: Words that one reads in a minute, where each needs some thought.
@@ -39,6 +39,8 @@ def arranged(notebook: NotebookNode, number: int) -> NotebookNode:
     provenance = _tagged(cells, PROVENANCE_TAG)
     for cell in _tagged(lifted, ANSWER):  # a fold ahead of the answer would only be in the way
         cell.metadata.tags = [*_tags(cell), "remove-input"]
+    for cell in _tagged(setup, PARAMETERS):  # their values stand at the page's foot, too
+        cell.metadata.tags = [*_tags(cell), FOLD]
     body = [
         _pointer() if PICTURE in _tags(cell) else cell
         for cell in cells[1:]

@@ -70,6 +70,11 @@ def test_no_fold_of_code_stands_before_the_answer(page):
     assert "remove-input" not in page.cells[2].metadata.tags
 
 
+def test_the_parameters_are_folded_at_the_end(page):
+    (cell,) = [cell for cell in page.cells if cell.source.startswith("seed: int")]
+    assert cell.metadata.tags == ["parameters", "hide-input"]
+
+
 def test_longer_code_is_folded_and_short_code_is_not():
     long, short = ("\n".join(["x = 1"] * count) for count in (13, 12))
     cells = [
