@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Run the chapter on a reader's own network, and write what it finds; `gfgd report`."""
-    from gfgd.book.report import CHAPTER, RECORDINGS, checked_loss, write_report
+    from gfgd.book.network_report import CHAPTER, RECORDINGS, checked_loss, write_report
 
     if options.iterations % RECORDINGS:
         more = RECORDINGS * (options.iterations // RECORDINGS + 1)

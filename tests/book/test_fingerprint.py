@@ -1,9 +1,10 @@
 import nbformat
 import pytest
 
-from gfgd.book.fingerprint import fingerprint, imported_files
+from gfgd.book.contents import chapters
+from gfgd.book.fingerprint import fingerprint, imported_files, notebook_imports
 
-from .conftest import write_notebook
+from .conftest import ROOT, write_notebook
 
 
 @pytest.fixture
@@ -105,3 +106,13 @@ def test_parameters_and_data_count(root):
 def test_imported_files_follow_relative_imports(root):
     names = {path.relative_to(root).as_posix() for path in imported_files({"gfgd.book"}, root)}
     assert names == {"gfgd/__init__.py", "gfgd/book/__init__.py", "gfgd/book/claims.py"}
+
+
+@pytest.mark.parametrize("path", chapters(ROOT), ids=lambda path: path.stem)
+def test_how_pages_are_made_runs_no_chapter_again(path):
+    # A function of gfgd.book with a module's name would count as that module.
+    imported = imported_files(notebook_imports(nbformat.read(path, as_version=4)), ROOT)
+    names = {file.relative_to(ROOT).as_posix() for file in imported}
+    assert "gfgd/book/claims.py" in names
+    pages = {"assemble", "build", "first_screen", "pages", "single_page"}
+    assert not names & {f"gfgd/book/{page}.py" for page in pages}

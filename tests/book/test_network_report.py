@@ -135,7 +135,7 @@ def test_a_page_that_cannot_be_written_loses_no_run(folder, capsys, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(commands, "execute_chapter", lambda chapter, output, values: None)
-    monkeypatch.setattr("gfgd.book.report.write_report", full)
+    monkeypatch.setattr("gfgd.book.network_report.write_report", full)
     assert report() == 1
     assert "No space left on device; the run is kept in" in capsys.readouterr().err
 
@@ -147,6 +147,6 @@ def test_the_loss_suits_the_targets(folder, monkeypatch):
         given.append(values)
 
     monkeypatch.setattr(commands, "execute_chapter", run)
-    monkeypatch.setattr("gfgd.book.report.write_report", lambda *_: "")
+    monkeypatch.setattr("gfgd.book.network_report.write_report", lambda *_: "")
     assert report() == report("make_network", "make_batches") == 0
     assert [values["loss"] for values in given] == ["mse", "mse"]
