@@ -136,7 +136,7 @@ class Objective:
         """
         self.require_derivatives(2)
         term = self._only_term()
-        if term is None:
+        if term is None or self._has_products_of_its_own():
             return lambda vector: self.hessian_vector_product(point, vector)
         at = self._check(point).detach().clone().requires_grad_()
         with torch.enable_grad():
@@ -281,6 +281,11 @@ class Objective:
         """Return the term that f consists of, which is in memory as a whole, if there is one."""
         terms = self.total.terms
         return terms[0] if isinstance(terms, tuple) and len(terms) == 1 else None
+
+    def _has_products_of_its_own(self) -> bool:
+        """Whether a subclass computes ∇²f(θ) v otherwise than by differentiating the terms."""
+        names = ("hessian_vector_product", "gradient_and_hessian_vector_product")
+        return any(getattr(type(self), name) is not getattr(Objective, name) for name in names)
 
     def _check(self, point: Point) -> Tensor:
         point = as_point(point, any_precision=True)

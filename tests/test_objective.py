@@ -115,6 +115,17 @@ def test_with_one_term_the_gradient_is_computed_once_for_many_products():
         product(torch.ones(3))
 
 
+def test_a_subclass_with_products_of_its_own_is_asked_for_them():
+    class Known(Objective):
+        def hessian_vector_product(self, point, vector):
+            return 7 * vector
+
+    objective = Known(lambda point: point.square().sum(-1), dimension=2)
+    ones = torch.ones(2, dtype=torch.float64)
+    assert objective.hessian_at(ones)(ones).tolist() == [7, 7]
+    assert objective.hessian(ones).tolist() == [[7, 0], [0, 7]]
+
+
 @pytest.mark.parametrize(
     ("method", "vectors"),
     [("gradient", 0), ("hessian_vector_product", 1), ("third_derivative", 2)],

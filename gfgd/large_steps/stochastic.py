@@ -77,7 +77,9 @@ def paired_orders(pairs: int, epochs: int, minibatches: int, generator: torch.Ge
         Shape ``(2n, Em)``: row i and row n + i are a pair.
     """
     checks.whole(1, pairs=pairs, epochs=epochs, minibatches=minibatches)
-    drawn = torch.rand(pairs, epochs, minibatches, generator=generator).argsort(dim=-1)
+    drawn = torch.rand(
+        pairs, epochs, minibatches, generator=generator, dtype=torch.float32
+    ).argsort(dim=-1)
     return torch.cat([drawn.flatten(1), drawn.flip(-1).flatten(1)])
 
 
