@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.flow import integrate
+from gfgd.flow import Solution, integrate
 from gfgd.networks import end_to_end
 from gfgd.objective import Objective, unflatten
 from gfgd.trajectory import COMPLETED
@@ -454,17 +454,7 @@ def reduced_flow(
 
     start = torch.stack([radius.log(), z], dim=-1)
     found = integrate(velocity, start, times, rtol=rtol, atol=atol, estimate_error=True)
-    r, z = found.states[..., 0].exp(), found.states[..., 1]
-    assert found.error is not None
-    return ReducedFlow(
-        times=found.times,
-        radius=r,
-        cosine=torch.where(fixed, cosine, z.tanh()),
-        loss=_loss(r, torch.where(fixed, 1 - cosine, _one_minus_tanh(z)), target_norm),
-        error=found.error,
-        counts=found.counts,
-        status=found.status,
-    )
+    return _reduced(found, found.times, cosine, target_norm)
 
 
 def reduced_flow_on_clock(
@@ -515,7 +505,13 @@ def reduced_flow_on_clock(
 
     start = torch.stack([radius.log(), z, torch.zeros_like(z)], dim=-1)
     found = integrate(velocity, start, clock, rtol=rtol, atol=atol, estimate_error=True)
-    r, z, times = found.states[..., 0].exp(), found.states[..., 1], found.states[..., 2]
+    return _reduced(found, found.states[..., 2], cosine, target_norm)
+
+
+def _reduced(found: Solution, times: Tensor, cosine: Tensor, target_norm: float) -> ReducedFlow:
+    """Return r and c from an integration of ln r and artanh c; a start at c = ±1 keeps its c."""
+    r, z = found.states[..., 0].exp(), found.states[..., 1]
+    fixed = cosine.abs() == 1
     assert found.error is not None
     return ReducedFlow(
         times=times,
