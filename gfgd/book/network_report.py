@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import torch
 from nbformat import NotebookNode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gfgd.book.errors import UsageError
 from gfgd.book.execute import PROVENANCE_TAG, read_records
-from gfgd.book.importing import load_loss, make_data, make_network
+from gfgd.book.importing import make_data, make_objective
 from gfgd.book.single_page import single_page
 from gfgd.files import replacing
-from gfgd.modules import converted
-from gfgd.objective import Objective
 
 CHAPTER = "21_your_network"
 #: How many times are compared; the number of iterations is a multiple of it.
@@ -51,8 +48,7 @@ def checked_loss(network: str, data: str, loss: str | None, *, seed: int) -> str
     try:
         inputs, targets = make_data(data, seed=seed)
         chosen = loss or _loss_for(inputs, targets)
-        parts = (make_network(network, seed=seed), load_loss(chosen), inputs, targets)
-        Objective.from_module(*(converted(part, torch.float64) for part in parts))
+        make_objective(network, chosen, (inputs, targets), seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return chosen
