@@ -97,6 +97,29 @@ def test_names_at_the_ends_keep_apart_and_have_their_lines_colours():
     assert all(box.x0 > right and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
+def test_names_of_lines_that_end_together_stand_as_the_lines_come_in():
+    times = np.linspace(0, 1, 50)
+    lines = {f"{i}": -np.exp(-((12 * times - i) ** 2)) for i in (3, 1, 4, 2)}
+    deeper = {f"{i}": -i * (1 - times) for i in (3, 1, 4, 2)}
+    for together in (lines, deeper):
+        figure = figures.curves(times, together, ylabel="f", yscale="linear")
+        from_above = sorted(figure.axes[0].texts, key=lambda text: -text.xy[1])
+        assert "".join(text.get_text() for text in from_above) == "1234"
+
+
+def test_a_name_stands_by_the_right_end_of_its_line():
+    falling = figures.curves(
+        {"a": [3, 2, 1], "b": [1, 2]}, {"a": [9, 5, 1], "b": [4, 5]}, ylabel="f", yscale="linear"
+    )
+    (axes,) = falling.axes
+    assert [text.get_text() for text in axes.texts] == ["b", "a"]
+    # The end of b is far from the edge: a line leads to its name.
+    (leader,) = axes.collections
+    assert leader.get_linestyle() != [(0, None)]
+    heights = leader.get_paths()[0].vertices[:, 1]
+    assert heights[0] == pytest.approx(heights[1]) == pytest.approx(axes.texts[0].xy[1])
+
+
 def test_for_a_phone_names_stand_below_and_cover_no_line():
     values = np.linspace(1, 2, 20)
     wide = figures.small_multiples(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, ParamSpec
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 
@@ -346,27 +347,38 @@ def name_lines(figure: Figure) -> None:
 
 
 def _name_ends(figure: Figure, panels: list[Axes]) -> None:
-    """Write each line's name at its right end, pushed apart so that none covers another."""
+    """Write each line's name beside its right end, pushed apart so that none covers another.
+
+    Names of lines that end together stand as the lines come in: from above, the upper one. From an
+    end far from the edge a dotted line leads to the name.
+    """
     figure.draw_without_rendering()
+    line_height = 15 * PX * figure.dpi
     for axes in panels:
+        (left, low), (right, high) = axes.transAxes.transform([(0, 0), (1, 1)])
+        across = np.linspace(left, right, 101)
         rows = []
         for line in axes.get_lines():
-            label = str(line.get_label())
-            x, y = (np.asarray(data, dtype=float) for data in line.get_data())
-            finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-            if not label.startswith("_") and len(finite):
-                end = axes.transData.transform((x[finite[-1]], y[finite[-1]]))
-                rows.append((float(end[1]), wrapped(label, 20), str(line.get_color())))
+            label, colour = str(line.get_label()), str(line.get_color())
+            points = np.column_stack([np.asarray(data, dtype=float) for data in line.get_data()])
+            points = points[np.isfinite(points).all(axis=1)]
+            if not label.startswith("_") and len(points):
+                points = axes.transData.transform(points)
+                x, y = points[np.argsort(points[:, 0], kind="stable")].T
+                height = np.average(np.interp(across, x, y), weights=np.arange(1, 102))
+                rows.append((y[-1], height, x[-1], wrapped(label, 20), colour))
         rows.sort()
-        line_height = 15 * PX * figure.dpi
-        halves = [line_height * (text.count("\n") + 1) / 2 for _, text, _ in rows]
-        low, high = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
-        places = _apart([np.clip(y, low, high) for y, _, _ in rows], halves)
-        for place, (_, text, colour) in zip(places, rows, strict=True):
-            at = axes.transAxes.inverted().transform((0, place))[1]
+        ends = [row[0] for row in rows]
+        apart = np.diff(ends, prepend=ends[:1]) > line_height / 3
+        together = zip(np.cumsum(apart), rows, strict=True)
+        rows = [row for _, row in sorted(together, key=lambda pair: (pair[0], pair[1][1]))]
+        halves = [line_height * (text.count("\n") + 1) / 2 for *_, text, _ in rows]
+        places = _apart([np.clip(row[0], low, high) for row in rows], halves)
+        to_fraction = axes.transAxes.inverted().transform
+        for place, (y, _, x, text, colour) in zip(places, rows, strict=True):
             axes.annotate(
                 text,
-                (1, at),
+                (1, to_fraction((0, place))[1]),
                 (6, 0),
                 xycoords="axes fraction",
                 textcoords="offset points",
@@ -374,6 +386,11 @@ def _name_ends(figure: Figure, panels: list[Axes]) -> None:
                 color=colour,
                 annotation_clip=False,
             )
+            if right - x > 0.1 * (right - left) and low <= y <= high:
+                lead = to_fraction([(x, y), (right, y)])
+                look = {"colors": colour, "linewidths": 0.7, "linestyles": ":"}
+                leader = LineCollection([lead], transform=axes.transAxes, **look)
+                axes.add_collection(leader, autolim=False)
 
 
 def _apart(places: list[float], halves: list[float]) -> list[float]:
