@@ -171,6 +171,7 @@ def phase_portrait(
     styles = looks((drawing.paths for drawing in drawings.values()), roles)
     for axes, (title, drawing) in zip(drawn.ravel(), drawings.items(), strict=False):
         _streamlines(axes, drawing)
+        axes.locator_params(axis="x", nbins=5)
         for label, points in drawing.paths.items():
             look, path = styles[label], numbers(points)
             axes.plot(*path.T, **look.line(label=label, zorder=3))
