@@ -262,7 +262,7 @@ def set_titles(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "
     axes.set_ylabel(wrapped(ylabel, 46 if is_narrow() else 90), rotation=0, ha="left", va="bottom")
     axes.yaxis.set_label_coords(0.0, 1.015)
     lines = axes.get_ylabel().count("\n") + 1 if ylabel else 0
-    text = wrapped(title, 44 if is_narrow() else 90)
+    text = wrapped(title, 40 if is_narrow() else 90)  # bold letters are wide
     axes.set_title(text, pad=6 + 12 * lines, loc="left")
     if ylabel and not title:
         # The layout measures letters a little lower than browsers draw them. A title keeps room
