@@ -10,6 +10,9 @@ from gfgd.book.numbers import without_e_notation
 #: Between two sentences: what follows is no small letter, as it is after "i.e.".
 BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 
+#: The factor of a power of ten, which stays on the power's line.
+_FACTOR = re.compile(r"(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])")
+
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
 # min or max, after a single letter (longer names are a program's); or an exponent in braces.
 _MARKED = re.compile(
@@ -20,12 +23,12 @@ _MARKED = re.compile(
 
 
 def as_read(text: str) -> str:
-    """Return a text, in Markdown or HTML, as a reader writes it.
+    """Return a text, in Markdown or HTML, as a reader writes it; no line ends within a number.
 
     Examples
     --------
-    >>> as_read("‖θ_k‖ falls like e^{−t} to 9.7e-05 with `step_size` and my_name")
-    '‖θ<sub>k</sub>‖ falls like e<sup>−t</sup> to 9.7 × 10⁻⁵ with `step_size` and my_name'
+    >>> as_read("‖θ_k‖ falls like e^{−t} to 1e-05 with `step_size` and my_name")
+    '‖θ<sub>k</sub>‖ falls like e<sup>−t</sup> to 10⁻⁵ with `step_size` and my_name'
     """
 
     def marked(found: re.Match[str]) -> str:
@@ -36,4 +39,5 @@ def as_read(text: str) -> str:
             return f"<sup>{parts['raised']}</sup>"
         return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"
 
-    return _MARKED.sub(marked, without_e_notation(text))
+    text = _MARKED.sub(marked, without_e_notation(text))
+    return _FACTOR.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)

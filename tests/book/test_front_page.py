@@ -17,7 +17,8 @@ def gathered(measured, below=1.0):
 
 def test_numbers_come_from_the_claims():
     text = "It is [[claim:a-claim|.3g]], or [[claim:a-claim|.1e]]."
-    assert filled(text, gathered(0.01234), complete=True) == "It is 0.0123, or 1.2 × 10⁻²."
+    expected = "It is 0.0123, or 1.2\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻²."
+    assert filled(text, gathered(0.01234), complete=True) == expected
 
 
 @pytest.mark.parametrize("claims", [[], gathered(2.0)])
