@@ -13,3 +13,19 @@ def test_a_number_in_a_narrow_column_keeps_to_one_line(text):
 @pytest.mark.parametrize("text", ["images of 28 × 28 pixels", "a 3 × 10 matrix", "(× 10⁴)"])
 def test_where_no_number_is_a_line_may_end(text):
     assert as_read(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (
+            "60,000, of -0.5 or (-3, 1,234,567).",
+            "60\u202f000, of −0.5 or (−3, 1\u202f234\u202f567).",
+        ),
+        ("`-p rtol -1` and `1,000`", "`-p rtol -1` and `1,000`"),
+        ("$x-1$, <a href='x -1'>2-3</a>", "$x-1$, <a href='x -1'>2-3</a>"),
+        ("2026-11-27, 1e-05, 3,20 and 1.5,300", "2026-11-27, 10⁻⁵, 3,20 and 1.5,300"),
+    ],
+)
+def test_numbers_look_alike_wherever_they_come_from(text, read):
+    assert as_read(text) == read
