@@ -304,6 +304,16 @@ def test_matrices_share_a_scale_and_leave_gaps():
     assert bar.get_ylabel() == "entry"
 
 
+def test_on_a_phone_matrices_stand_in_twos():
+    five = {f"matrix {i}": np.eye(3) for i in range(5)}
+    phone = figures.matrices(five, label="entry").narrow()
+    first, second, third = (axes.get_position() for axes in phone.axes[:3])
+    assert first.y0 == pytest.approx(second.y0)
+    assert second.x0 > first.x1
+    assert third.y1 < first.y0
+    assert 96 * phone.get_figheight() < 600
+
+
 def test_staircase_leads_from_each_value_to_the_next():
     figure = figures.staircase({"measured": 1e-3, "sharp": 2e-3, "crude": 1.0}, xlabel="distance")
     (axes,) = figure.axes
@@ -320,6 +330,15 @@ def test_staircase_leads_from_each_value_to_the_next():
 def test_a_staircase_needs_positive_numbers(totals):
     with pytest.raises(ValueError, match="totals"):
         figures.staircase(totals, xlabel="distance")
+
+
+def test_titles_side_by_side_are_equally_high():
+    groups = {title: {"GF": [1, 2, 3]} for title in "abcd"}
+    figure = figures.small_multiples([1, 2, 3], groups, ylabel="distance")
+    figure.draw_without_rendering()
+    heights = [axes._left_title.get_window_extent().y0 for axes in figure.axes]
+    assert heights[0] == pytest.approx(heights[1])
+    assert heights[2] == pytest.approx(heights[3])
 
 
 def test_small_multiples_may_have_times_of_their_own():

@@ -125,12 +125,11 @@ def matrices(entries: Mapping[str, ArrayLike], *, label: str, columns: int = 3) 
         What an entry is, at the colour bar. The scale ends at the largest |entry| of the first
         matrix; beyond it colours are those of the ends.
     columns
-        Panels side by side.
+        Panels side by side; on a phone two at most.
     """
     columns = min(columns, len(entries))
-    across = 1 if is_narrow() else columns
-    height = 2.6 if is_narrow() else 0.95 * WIDTH / across
-    figure, drawn = grid(len(entries), columns, margin=0.3, height=height)
+    height = 1.7 if is_narrow() else 0.95 * WIDTH / columns
+    figure, drawn = grid(len(entries), columns, margin=0.3, height=height, on_a_phone=2)
     reach = np.nanmax(np.abs(numbers(next(iter(entries.values())))))
     colours = mpl.colormaps["RdBu"].with_extremes(bad="#c8c8c8")
     for axes, (title, matrix) in zip(drawn.ravel(), entries.items(), strict=False):

@@ -127,8 +127,8 @@ def small_multiples(
         set_scales(axes, xscale=xscale, yscale=yscale)
         lowest = place >= len(groups) - across
         # One name for the values is enough: they are the same in all panels.
-        name = ylabel if place == 0 else ""
-        set_titles(axes, title=title, ylabel=name, xlabel=xlabel if lowest else "")
+        name = {"ylabel": ylabel} if place == 0 else {"beside": ylabel if place < across else ""}
+        set_titles(axes, title=title, xlabel=xlabel if lowest else "", **name)
         axes.xaxis.set_tick_params(labelbottom=lowest)
     name_lines(figure)
     return figure

@@ -182,15 +182,21 @@ def new_figure(height: float) -> Picture:
 
 
 def grid(
-    count: int, columns: int, *, margin: float, height: float, sharex: bool = False
+    count: int,
+    columns: int,
+    *,
+    margin: float,
+    height: float,
+    sharex: bool = False,
+    on_a_phone: int = 1,
 ) -> tuple[Picture, np.ndarray]:
     """Return a figure and its panels (rows, columns), of which only the first `count` are shown.
 
     A panel is `height` inches high, or less where several rows would otherwise be higher than a
-    screen together; `margin` is left for legends and labels. For a phone panels stand one below the
-    other.
+    screen together; `margin` is left for legends and labels. For a phone at most `on_a_phone`
+    panels stand side by side.
     """
-    columns = 1 if is_narrow() else columns
+    columns = min(columns, on_a_phone) if is_narrow() else columns
     rows = -(-count // columns)
     if not is_narrow() and rows > 1:
         height = min(height, max(LOWEST, (TALLEST - margin) / rows))
@@ -256,12 +262,18 @@ def numbers(values: Any) -> np.ndarray:
     return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
-def set_titles(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
-    """Name a panel and its axes: all at its upper left, but the x axis at its lower right."""
+def set_titles(
+    axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", beside: str = ""
+) -> None:
+    """Name a panel and its axes: all at its upper left, but the x axis at its lower right.
+
+    `beside` is the `ylabel` of a panel beside this one, so that the two titles are equally high.
+    """
     axes.set_xlabel(xlabel, loc="right")
     axes.set_ylabel(wrapped(ylabel, 46 if is_narrow() else 90), rotation=0, ha="left", va="bottom")
     axes.yaxis.set_label_coords(0.0, 1.015)
-    lines = axes.get_ylabel().count("\n") + 1 if ylabel else 0
+    above = wrapped(ylabel or beside, 46 if is_narrow() else 90)
+    lines = above.count("\n") + 1 if above else 0
     text = wrapped(title, 40 if is_narrow() else 90)  # bold letters are wide
     axes.set_title(text, pad=6 + 12 * lines, loc="left")
     if ylabel and not title:
