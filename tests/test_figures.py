@@ -135,6 +135,12 @@ def test_for_a_phone_names_stand_below_and_cover_no_line():
     assert not any(frame.overlaps(axes.get_tightbbox()) for axes in narrow.axes)
 
 
+def test_for_a_phone_a_bold_title_is_broken_before_it_is_cut():
+    title = "ReLU network, hidden widths [20, 20], seed 0"
+    narrow = figures.curves([1, 2], {"a": [1, 2]}, ylabel="f", title=title).narrow()
+    assert max(map(len, narrow.axes[0].get_title(loc="left").split("\n"))) <= 40
+
+
 def test_roles_are_told_by_labels_or_given():
     labels = ["GF", "GD, η₀", "the talk's bound", "predicted", "error of the flow", "depth 3"]
     roles = ["flow", "descent", "bound", "prediction", "error", "series"]
@@ -286,6 +292,7 @@ def test_phase_portrait_draws_streamlines_paths_and_rest_points():
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c", ""]
     axes = figure.axes[0]
     assert axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-1, 2)
+    assert len(axes.get_xticks()) <= 6  # of two panels side by side they would touch
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
     assert names(figure) == ["inwards", "sink", "line"]
     # Streamlines of −θ lie on rays: both ends have the same direction from 0.
