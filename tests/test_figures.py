@@ -120,6 +120,33 @@ def test_a_name_stands_by_the_right_end_of_its_line():
     assert heights[0] == pytest.approx(heights[1]) == pytest.approx(axes.texts[0].xy[1])
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_labels_of_ticks_keep_apart_on_a_phone(scale):
+    places = np.linspace(-0.68, 1.28, 30) if scale == "linear" else np.linspace(0.003, 0.03, 30)
+    figure = figures.curves(places, {"GD": 2 + places}, ylabel="f", xscale=scale).narrow()
+    figure.draw_without_rendering()
+    labels = figure.axes[0].xaxis.get_ticklabels(which="both")
+    boxes = [label.get_window_extent().padded(3) for label in labels if label.get_text()]
+    assert len(boxes) >= 3
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_step_sizes_are_named_where_they_were_taken():
+    sizes = [0.03, 0.01, 0.003]
+    for figure in (
+        wide := figures.order_of_convergence(sizes, {"GD": [3, 1, 0.3]}, ylabel="error"),
+        wide.narrow(),
+    ):
+        figure.draw_without_rendering()
+        labels = figure.axes[0].xaxis.get_ticklabels(which="both")
+        assert [label.get_text() for label in labels if label.get_text()] == [
+            "0.003",
+            "0.01",
+            "0.03",
+        ]
+
+
 def test_for_a_phone_names_stand_below_and_cover_no_line():
     values = np.linspace(1, 2, 20)
     wide = figures.small_multiples(

@@ -21,6 +21,7 @@ from gfgd.figures.style import (
     numbers,
     picture,
     set_scales,
+    set_ticks_at,
     set_titles,
 )
 from gfgd.spectrum import Spectrum
@@ -154,6 +155,7 @@ def order_of_convergence(
         line = styles[label].line(marker="o", ms=4.5, label=f"{label}: slope {slope:.2f}")
         axes.plot(sizes, numbers(values), **line)
     set_scales(axes, xscale="log", yscale="log")
+    set_ticks_at(axes, sizes)
     set_titles(axes, title=title, xlabel=xlabel, ylabel=ylabel)
     name_lines(figure)
     return figure

@@ -22,7 +22,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, LogFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, Formatter, LogFormatter
+from matplotlib.transforms import Bbox
 
 P = ParamSpec("P")
 
@@ -153,6 +154,8 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, Picture]:
                 figure.draw_without_rendering()  # lays the panels out
             # What is laid out stays: another pass would move it by a rounding error.
             figure.set_layout_engine("none")
+            for axes in figure.axes:
+                _thin_ticks(axes)
             return figure
 
         figure = again()
@@ -339,6 +342,48 @@ def set_scales(axes: Axes, *, xscale: str = "linear", yscale: str = "linear") ->
         if scale == "log":
             axis.set_major_formatter(PowerFormatter())
             axis.set_minor_formatter(BetweenPowers())
+
+
+def set_ticks_at(axes: Axes, values: np.ndarray) -> None:
+    """Label the x axis at the few values that were taken, unless they are many or tiny."""
+    sizes = np.unique(values)
+    if len(sizes) <= 6 and sizes[0] >= 1e-4:
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+        axes.xaxis.set_minor_formatter(FixedFormatter([]))
+
+
+def _thin_ticks(axes: Axes) -> None:
+    """Leave out labels of the x axis that come too near to others: there is no room for all."""
+    low, high = sorted(axes.get_xlim())
+    kept: list[Bbox] = []
+    for minor in (False, True):
+        ticks = axes.xaxis.get_minor_ticks() if minor else axes.xaxis.get_major_ticks()
+        found = [
+            (place, tick.label1)
+            for place, tick in zip(axes.xaxis.get_ticklocs(minor=minor), ticks, strict=False)
+            if low <= place <= high and tick.label1.get_visible() and tick.label1.get_text()
+        ]
+        boxes = [label.get_window_extent().padded(3) for _, label in found]
+        even = not minor and axes.get_xscale() == "linear"
+        step = next(n for n in range(1, len(found) + 2) if not even or _clear(boxes[::n]))
+        texts = ["" for _ in found]
+        zero = next((i for i, (place, _) in enumerate(found) if place == 0), 0)
+        for i in range(zero % step, len(found), step):
+            if _clear([*kept, boxes[i]]):
+                kept.append(boxes[i])
+                texts[i] = found[i][1].get_text()
+        if found and "" in texts:
+            places = FixedLocator([place for place, _ in found])
+            if minor:
+                axes.xaxis.set_minor_locator(places)
+                axes.xaxis.set_minor_formatter(FixedFormatter(texts))
+            else:
+                axes.xaxis.set_major_locator(places)
+                axes.xaxis.set_major_formatter(FixedFormatter(texts))
+
+
+def _clear(boxes: list[Bbox]) -> bool:
+    return not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
 
 
 def name_lines(figure: Figure) -> None:
