@@ -30,6 +30,9 @@ document.addEventListener("DOMContentLoaded", () => {
         value.append(...cell.childNodes);
         cell.append(label, value);
       });
+    keepRoles(table);
+  };
+  const keepRoles = (table) => {
     for (const part of [table, ...table.querySelectorAll("thead, tbody, tr, th, td")])
       part.setAttribute("role", roles[part.localName]);
   };
@@ -54,6 +57,7 @@ document.addEventListener("DOMContentLoaded", () => {
     tables.forEach((table) => table.classList.remove("gfgd-rows"));
     formulas.forEach((formula) => formula.classList.remove("gfgd-long"));
     if (!phone.matches) return;
+    document.querySelectorAll("table.autosummary").forEach(keepRoles);
     const long = [...formulas].filter(wide);
     const broad = [...tables].filter(
       (table) => plain(table) && table.scrollWidth > table.parentElement.clientWidth + 1,

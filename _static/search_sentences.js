@@ -20,6 +20,12 @@ document.addEventListener("DOMContentLoaded", () => {
       }
     return found;
   }
+  /* Formulas come as TeX has them: η_0 is read η₀, and λ^2 λ². */
+  const raised = (digits, signs) => digits.replace(/\d/g, (digit) => signs[digit]);
+  const read = (sentence) =>
+    sentence
+      .replace(/_(\d+)(?![\p{L}\d_])/gu, (_, digits) => raised(digits, "₀₁₂₃₄₅₆₇₈₉"))
+      .replace(/\^(\d+)/g, (_, digits) => raised(digits, "⁰¹²³⁴⁵⁶⁷⁸⁹"));
   function marked(sentence) {
     const line = document.createElement("p");
     line.className = "context";
@@ -37,7 +43,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const [address, anchor = ""] = link.getAttribute("href").split("#");
       const sections = window.gfgdTexts[address.split("?")[0].replace(/\.html$/, "")];
       const sentence = sections ? best(sections, anchor) : "";
-      if (sentence) link.parentElement.append(marked(sentence));
+      if (sentence) link.parentElement.append(marked(read(sentence)));
     }
   }
   const script = document.createElement("script");

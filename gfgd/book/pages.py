@@ -54,12 +54,10 @@ def what_holds(gathered: Iterable[Gathered]) -> str:
     failed = [entry for entry in entries if not entry.claim.holds]
     page = ["# What holds", "", _totals(entries), ""]
     page += [
-        "A claim is a statement with a measured number and the criterion that this number must",
-        "meet. There are four kinds: "
-        + "; ".join(f"*{kind}*, {meaning}" for kind, meaning in MEANINGS.items())
-        + ".",
-        "A claim opens to show the criterion, and its name, which leads to the place in its",
-        "chapter where the number was measured.",
+        "A claim is a statement with a measured number and a criterion for it. There are four",
+        "kinds: " + "; ".join(f"*{kind}*, {meaning}" for kind, meaning in MEANINGS.items()) + ".",
+        "The number in bold is what was measured. Open a claim to see of what it is the measure,",
+        "the criterion that it must meet, and a link to its place in the chapter.",
         "The same list, for programs: <a href='claims.json'>claims.json</a>.",
     ]
     if failed:
