@@ -33,6 +33,8 @@ class Subspace:
 
     #: Columns that are turned at a time: a copy of all would take as much memory again.
     BLOCK = 2**16
+    #: Gram–Schmidt is repeated if it took away more than this part of what is left.
+    REPEATED_ABOVE = 0.1
 
     def __init__(self, product: Callable[[Tensor], Tensor], like: Tensor, *, room: int = 0) -> None:
         self.product = product
@@ -78,21 +80,39 @@ class Subspace:
                 columns[: len(turn)] = turn @ columns[: len(self)]
         self.projected = coordinates.T @ self.projected @ coordinates
 
-    def remainder(self, vector: Tensor) -> tuple[Tensor, float]:
+    def remainder(self, vector: Tensor, shared: Tensor | None = None) -> tuple[Tensor, float]:
         """Return the unit vector along what is orthogonal to the rows, and its length.
 
-        The length is 0 where that is nothing but rounding errors. Gram–Schmidt, twice.
+        The length is 0 where that is nothing but rounding errors. Gram–Schmidt, and again where it
+        took much away, so that rounding errors are small beside what is left (Daniel, Gragg,
+        Kaufman & Stewart 1976). `shared` are the products ⟨q_i, v⟩ if they are known.
         """
         rows, size = self.rows(), float(vector.norm())
         vector = vector.clone()
-        for _ in range(2):
-            vector.addmv_(rows.T, rows @ vector, alpha=-1)
-        length = float(vector.norm())
-        if not length > 100 * torch.finfo(vector.dtype).eps * size:
-            return vector, 0.0
-        vector.div_(length)
-        vector.addmv_(rows.T, rows @ vector, alpha=-1)
-        return vector.div_(vector.norm()), length
+        shared = rows @ vector if shared is None else shared
+        while True:
+            vector.addmv_(rows.T, shared, alpha=-1)
+            length = float(vector.norm())
+            if not length > 100 * torch.finfo(vector.dtype).eps * size:
+                return vector, 0.0
+            if float(shared.norm()) <= self.REPEATED_ABOVE * length:
+                return vector.div_(length), length
+            shared = rows @ vector
+
+    def remainder_of_last_image(self) -> tuple[Tensor, float]:
+        """Return the same of H q_n, whose products with the rows are the projection's last row."""
+        shared = torch.from_numpy(self.projected[-1]).to(self.basis)
+        return self.remainder(self.images[len(self) - 1], shared)
+
+    def coupling(self) -> Matrix:
+        """Return RᵀR, shape ``(n, n)``, R = HQ − QM with the rows as columns of Q, M = QᵀHQ."""
+        turn = torch.from_numpy(self.projected).to(self.basis)
+        total = torch.zeros(len(self), len(self), dtype=torch.float64)
+        blocks = self.rows().split(self.BLOCK, 1), self.image_rows().split(self.BLOCK, 1)
+        for basis, images in zip(*blocks, strict=True):
+            beyond = images - turn @ basis
+            total += (beyond @ beyond.T).cpu()
+        return total.numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,9 +307,7 @@ class EigenpairSearch:
         if len(space):
             space.restrict(self._deflating(space))
         held, first = len(space), space.products
-        projected = space.projected
-        coupling = space.image_rows() - torch.from_numpy(projected).to(space.basis) @ space.rows()
-        coupling = numbers(coupling @ coupling.T)  # RᵀR of gfgd.lanczos_bounds
+        projected, coupling = space.projected, space.coupling()
         start = self._random(space)
         start = start - space.rows().T @ (space.rows() @ start)
         weight = smallest_weight(failure_probability, float(start.norm()))
@@ -300,7 +318,7 @@ class EigenpairSearch:
         while True:
             space.extend(direction)
             diagonal.append(float(space.projected[-1, -1]))
-            direction, length = space.remainder(space.images[len(space) - 1])
+            direction, length = space.remainder_of_last_image()
             off_diagonal.append(length)
             stop = (
                 length == 0
@@ -375,11 +393,8 @@ class EigenpairSearch:
         Ritz value at a distance D from the end costs the bound there about r²/D.
         """
         pairs = self._pairs(space)
-        turn = torch.from_numpy(pairs.coordinates.T.copy()).to(space.basis)
-        residuals = turn @ space.image_rows() - torch.from_numpy(pairs.values[:, None]).to(turn) * (
-            turn @ space.rows()
-        )
-        squared = numbers(residuals.square().sum(1))
+        turn = pairs.coordinates
+        squared = np.einsum("ij,ij->j", turn, space.coupling() @ turn)  # ‖Hv − θv‖² of each
         good = np.ones(len(pairs.values), dtype=bool)
         for place, allowed in zip(pairs.places, pairs.allowed, strict=True):
             good &= squared <= 0.5 * allowed * np.abs(pairs.values - pairs.values[place])

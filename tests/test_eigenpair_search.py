@@ -48,6 +48,38 @@ def test_nothing_remains_of_a_vector_in_the_span():
     assert length > 0 and direction.norm().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("dtype", "small"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_what_hardly_leaves_the_span_is_orthogonal_to_it_to_rounding(dtype, small):
+    space = Subspace(lambda vector: vector, torch.zeros(400, dtype=dtype))
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(30):
+        vector = torch.randn(400, generator=generator, dtype=dtype)
+        space.extend(space.remainder(vector)[0])
+    inside = space.rows().sum(0)
+    direction, length = space.remainder(inside + small * vector.roll(1))
+    assert 0 < length < 100 * small
+    assert float((space.rows() @ direction).abs().max()) < 4 * torch.finfo(dtype).eps
+
+
+def test_the_image_of_the_last_row_needs_no_products_with_the_rows():
+    matrix = symmetric()
+    space = grown(matrix, 12)
+    direction, length = space.remainder_of_last_image()
+    again, same = space.remainder(space.images[11])
+    assert length == pytest.approx(same, rel=1e-12)
+    torch.testing.assert_close(direction, again)
+
+
+@pytest.mark.parametrize("block", [7, 2**16])
+def test_the_coupling_is_what_the_images_have_beyond_the_span(block, monkeypatch):
+    monkeypatch.setattr(Subspace, "BLOCK", block)
+    matrix = symmetric()
+    space = grown(matrix, 12)
+    outside = torch.eye(40).double() - space.rows().T @ space.rows()
+    beyond = space.image_rows() @ outside
+    np.testing.assert_allclose(space.coupling(), beyond @ beyond.T, atol=1e-12)
+
+
 def test_a_product_that_is_not_finite_is_told():
     with pytest.raises(NonFiniteHessianError, match="not finite"):
         grown(symmetric() / 0, 1)
