@@ -69,11 +69,11 @@ def test_the_distance_and_the_fewest_iterations_on_a_bowl(monkeypatch):
         assert found == pytest.approx(distance(iterations), abs=1e-7)
     wanted = next(n for n in gallery.TRIED if distance(n) <= 0.01)
     for guess in (1.0, wanted, 900.0):
-        fewest, more = gallery.fewest_iterations(objective, flow, 0.01, guess)
+        fewest, more = gallery.fewest_tried(objective, flow, 0.01, guess)
         assert fewest == wanted
         assert more["kept"] == pytest.approx(distance(wanted), abs=1e-7)
         assert more["failed_at"] == gallery.TRIED[gallery.TRIED.index(wanted) - 1]
-    assert gallery.fewest_iterations(objective, flow, 0.0, 9.0)[0] is None
+    assert gallery.fewest_tried(objective, flow, 0.0, 9.0)[0] is None
 
 
 def test_a_run_that_diverges_is_infinitely_far():

@@ -59,7 +59,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     guess = ITERATIONS * usual / (PART * travel)
     if not usual < travel:  # GD is nowhere near the flow: begin at half the limit of stability
         guess = 2 * horizon / curved["stability_limit"]
-    fewest, more = fewest_iterations(objective, flow, PART * travel, guess)
+    fewest, more = fewest_tried(objective, flow, PART * travel, guess)
     return {
         "parameters": objective.dimension,
         "kinks": list(kinks),
@@ -154,7 +154,7 @@ def largest_distance(objective: ModuleObjective, flow: Trajectory, iterations: i
     return float((descent.points[: len(steps)] - places).norm(dim=-1).max())
 
 
-def fewest_iterations(
+def fewest_tried(
     objective: ModuleObjective, flow: Trajectory, distance: float, guess: float
 ) -> tuple[int | None, dict[str, Any]]:
     """Return the fewest of `TRIED` that keep a distance, while the next fewer do not.

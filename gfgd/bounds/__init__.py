@@ -9,7 +9,6 @@ into step sizes for deep linear networks, and :mod:`~gfgd.bounds.convergence` ne
 from gfgd.bounds.distance import (
     convexity_bound,
     euler_bound,
-    fewest_iterations,
     fundamental_bound,
     guaranteed_step_size,
     mean_of_ends,
@@ -29,5 +28,4 @@ __all__ = [
     "convexity_bound",
     "guaranteed_step_size",
     "tube_step_size",
-    "fewest_iterations",
 ]

@@ -9,7 +9,6 @@ curves. Time has the unit of the step size η.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from scipy.special import lambertw
@@ -331,41 +330,6 @@ def tube_step_size(
     gradient_norm = torch.as_tensor(gradient_norm, dtype=torch.float64)
     largest = float(fundamental_bound(times, smoothness * gradient_norm, rate).max())
     return distance / largest if largest > 0 else math.inf
-
-
-def fewest_iterations(
-    distance: Callable[[int], float], *, within: float, guess: int = 1, limit: int = 10_000_000
-) -> int:
-    """Return the smallest number K of steps with distance(K) ≤ `within`, by trial.
-
-    From `guess` on goes up until K suffices, or down until it does not, in strides that double, and
-    bisects then, so that K suffices and K − 1 does not. That is the smallest K if more steps never
-    hurt; else it is one of several such K. A distance that is not finite does not suffice.
-
-    Raises
-    ------
-    ValueError
-        If within ≤ 0, guess < 1, or `limit` steps do not suffice.
-    """
-    checks.positive(within=within)
-    checks.whole(1, limit=limit, guess=guess)
-    failing, enough, stride = 0, min(guess, limit), max(1, guess // 50)
-    while not distance(enough) <= within:
-        if enough >= limit:
-            raise ValueError(f"limit = {limit}: so many steps do not keep the distance {within:g}")
-        failing, enough, stride = enough, min(enough + stride, limit), 2 * stride
-    while failing == 0 and enough > stride:
-        if distance(enough - stride) <= within:
-            enough, stride = enough - stride, 2 * stride
-        else:
-            failing = enough - stride
-    while enough - failing > 1:
-        middle = (failing + enough) // 2
-        if distance(middle) <= within:
-            enough = middle
-        else:
-            failing = middle
-    return enough
 
 
 def _accumulate(growth: Tensor, gain: Tensor) -> Tensor:

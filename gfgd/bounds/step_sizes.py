@@ -1,22 +1,15 @@
-"""Which step size keeps GD within a distance of GF: proved, predicted, needed, found by trial."""
+"""Which step size keeps GD within a distance of GF: proved, predicted, needed."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
 from gfgd import checks
-from gfgd.bounds.distance import (
-    fewest_iterations,
-    mean_of_ends,
-    signed_coefficient,
-    signed_step_size,
-)
+from gfgd.bounds.distance import mean_of_ends, signed_coefficient, signed_step_size
 from gfgd.bounds.leading_order import leading_order_error
-from gfgd.descent import gradient_descent
 from gfgd.objective import Objective, Point
 from gfgd.problems.landscapes import Landscape, tube_constants
 from gfgd.trajectory import Trajectory
@@ -67,40 +60,6 @@ def proved_on_landscape(
     size = signed_step_size(distance, flow.times, beta, rate, gradient_norm=slope)
     formula = signed_coefficient(flow.times, beta, rate, gradient_norm=slope)
     return size, formula * math.exp(size * damping)
-
-
-def by_trial(objective: Objective, flow: Trajectory, *, distance: float) -> float:
-    """Return T/K with the smallest K for which K steps of GD stay within ε of a flow.
-
-    Between its times the flow is interpolated by cubics with the right slopes, so that it should
-    hold some hundreds of times.
-
-    Parameters
-    ----------
-    objective, flow
-        f, and its gradient flow from time 0 to T, points of shape ``(T, d)``.
-    distance
-        ε > 0.
-
-    Raises
-    ------
-    ValueError
-        If ε is not positive, or no number of steps that can be tried is enough.
-    """
-    checks.positive(distance=distance)
-    horizon = flow.times[-1].item()
-    curve = CubicHermiteSpline(flow.times, flow.points, -objective.gradient(flow.points))
-
-    def largest_distance(iterations: int) -> float:
-        descent = gradient_descent(
-            objective, flow.points[0], step_size=horizon / iterations, iterations=iterations
-        )
-        if not descent.completed:
-            return math.inf
-        apart = descent.points - torch.from_numpy(curve(descent.times))
-        return apart.norm(dim=-1).max().item()
-
-    return horizon / fewest_iterations(largest_distance, within=distance)
 
 
 def predicted(

@@ -3,7 +3,7 @@
 A *flow* here is a function of an objective, a start and times that takes the step size of the GD
 that it models, such as :func:`~gfgd.large_steps.modified.barrett_dherin_flow`. Measured is the
 largest distance max_k ‖θ_k − ϑ(kη)‖ (`flow_distances`), and the largest step size for which it is
-at most ε (`largest_step_size`). Bounded it is by the defects of the flow under GD's map
+at most ε (`step_sizes_within`). Bounded it is by the defects of the flow under GD's map
 (`tracked`, by :func:`~gfgd.large_steps.modified.tracking_bound`).
 """
 
@@ -23,6 +23,7 @@ from gfgd.descent import gradient_descent
 from gfgd.large_steps.modified import one_step_defects, tracking_bound
 from gfgd.networks.linear import DeepLinear
 from gfgd.objective import Objective, Point
+from gfgd.step_size_search import largest_step_size
 from gfgd.trajectory import Trajectory
 
 #: GD whose loss ends at more than so many times its first one follows no flow.
@@ -192,52 +193,6 @@ def curvature_in_tube(
     return bounds
 
 
-def largest_step_size(
-    passes: Callable[[float], bool], *, guess: float, ceiling: float, ratio: float = 1.05
-) -> float:
-    """Return an η that passes, where ``ratio`` × η fails or exceeds the ceiling.
-
-    By bisection of log η. That is nearly the largest one if every smaller η passes, too.
-
-    Parameters
-    ----------
-    passes
-        Whether a step size will do; any that is small enough must.
-    guess
-        Where the search begins, > 0.
-    ceiling
-        The largest η that is asked about, > 0.
-    ratio
-        How near to the largest η the result is, > 1.
-
-    Raises
-    ------
-    ValueError
-        For a number out of range, or if no step size passes.
-
-    Examples
-    --------
-    >>> 0.95 < largest_step_size(lambda eta: eta <= 1, guess=0.1, ceiling=2.0) <= 1
-    True
-    """
-    checks.positive(guess=guess, ceiling=ceiling)
-    if not ratio > 1:
-        raise ValueError(f"ratio = {ratio}: must be greater than 1")
-    low = min(guess, ceiling)
-    while not passes(low):
-        low /= 2
-        if low == 0:
-            raise ValueError("passes: no step size passes, however small")
-    high = low
-    while high == low and low < ceiling:
-        high = min(2 * low, ceiling)
-        low = high if passes(high) else low
-    while high > ratio * low:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if passes(middle) else (low, middle)
-    return low
-
-
 def step_sizes_within(
     stays: Callable[[float, float], bool],
     distances: Iterable[float],
@@ -247,7 +202,8 @@ def step_sizes_within(
 ) -> list[float]:
     """Return for each ε, in the order given, the largest η with which GD stays within ε.
 
-    Each is found by :func:`largest_step_size`, from where ε = C ηᵖ places it after the one before.
+    Each is found by :func:`~gfgd.step_size_search.largest_step_size`, from where ε = C ηᵖ places it
+    after the one before.
 
     Parameters
     ----------

@@ -300,46 +300,6 @@ def test_tube_step_size_keeps_gd_in_the_tube():
     assert distance.max() <= epsilon
 
 
-@settings(max_examples=50, deadline=None)
-@given(threshold=st.integers(1, 5000))
-def test_fewest_iterations_finds_the_first(threshold):
-    calls = []
-
-    def distance(count):
-        calls.append(count)
-        return 1.0 if count >= threshold else math.inf
-
-    assert bounds.fewest_iterations(distance, within=1.0) == threshold
-    assert len(calls) <= 2 * math.log2(threshold) + 3
-
-
-@pytest.mark.parametrize("guess", [1, 7, 90, 100, 101, 102, 4000])
-def test_fewest_iterations_goes_up_and_down_from_a_guess(guess):
-    calls = []
-
-    def distance(count):
-        calls.append(count)
-        return 1.0 if count >= 101 else math.inf
-
-    assert bounds.fewest_iterations(distance, within=1.0, guess=guess) == 101
-    assert min(calls) >= 1 and 100 in calls and calls[0] == guess
-    if abs(guess - 101) < 2:
-        assert len(calls) <= 4
-
-
-def test_fewest_iterations_may_be_one():
-    assert bounds.fewest_iterations(lambda count: 0.0, within=1.0, guess=60) == 1
-
-
-def test_fewest_iterations_gives_up_at_the_limit():
-    tried = []
-    with pytest.raises(ValueError, match="limit = 100"):
-        bounds.fewest_iterations(
-            lambda count: tried.append(count) or math.nan, within=1.0, limit=100
-        )
-    assert tried[-1] == 100
-
-
 CONSTANTS = {"convexity": 1.0, "smoothness": 1.0, "gradient_norm": 1.0}
 
 
@@ -370,8 +330,6 @@ CONSTANTS = {"convexity": 1.0, "smoothness": 1.0, "gradient_norm": 1.0}
             lambda: bounds.signed_step_size(0, tensor([0.0, 1.0]), 1.0, 1.0, gradient_norm=1),
             "distance = 0",
         ),
-        (lambda: bounds.fewest_iterations(lambda k: 0.0, within=0), "within = 0"),
-        (lambda: bounds.fewest_iterations(lambda k: 0.0, within=1, guess=0), "guess = 0"),
     ],
 )
 def test_mistakes_are_named(call, message):

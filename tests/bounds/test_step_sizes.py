@@ -1,7 +1,5 @@
 """Step sizes on quadratics, where both paths are explicit."""
 
-import math
-
 import pytest
 import torch
 
@@ -23,16 +21,6 @@ def test_the_formula_along_a_flow_is_the_closed_form_on_a_hill():
     found = step_sizes.signed_along_flow(hill.objective, flow, spectra)
     expected = 0.5 * 0.3 * flow.times * torch.exp(flow.times)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0.0)
-
-
-def test_a_step_size_by_trial_keeps_the_distance_and_a_step_less_does_not():
-    hill = landscapes.quadratic(-1.0)
-    steps = round(2.0 / step_sizes.by_trial(hill.objective, flow_on(hill), distance=0.05))
-
-    def apart(count):  # on a hill the distance is largest at the end
-        return 0.3 * (math.exp(2.0) - (1 + 2.0 / count) ** count)
-
-    assert apart(steps) <= 0.05 < apart(steps - 1)
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 1.0])

@@ -12,7 +12,6 @@ from gfgd.large_steps.modified import (
 from gfgd.large_steps.tracking import (
     curvature_in_tube,
     flow_distances,
-    largest_step_size,
     step_sizes_within,
     tracked,
 )
@@ -156,29 +155,6 @@ def test_a_certified_network_stays_within_its_bound():
     found = tracked(network, curve, descent, step_size=size, curvature=bounds)
     assert (found.distances <= found.bounds * (1 + 1e-9)).all()  # equal after one step
     assert 0 < found.bounds[-1] < 0.1
-
-
-@pytest.mark.parametrize("guess", [1e-3, 0.5, 3.0])
-@pytest.mark.parametrize("limit", [0.02, 0.7])
-def test_the_largest_step_size_is_found_from_either_side(guess, limit):
-    found = largest_step_size(lambda size: size <= limit, guess=guess, ceiling=2.0)
-    assert limit / 1.05 < found <= limit
-
-
-def test_the_ceiling_is_the_largest_step_size_that_is_asked_about():
-    asked = []
-    found = largest_step_size(lambda size: not asked.append(size), guess=0.3, ceiling=1.0)
-    assert found == 1.0 == max(asked)
-
-
-def test_where_nothing_passes_there_is_no_step_size():
-    with pytest.raises(ValueError, match="no step size passes"):
-        largest_step_size(lambda size: False, guess=0.1, ceiling=1.0)
-
-
-def test_a_ratio_of_one_would_never_be_reached():
-    with pytest.raises(ValueError, match="ratio = 1"):
-        largest_step_size(lambda size: True, guess=0.1, ceiling=1.0, ratio=1)
 
 
 def test_step_sizes_within_distances_follow_the_order():
