@@ -72,7 +72,7 @@ lock:
 	    --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --upgrade \
 	    --no-emit-package torch --constraint $(LOCK_VENV)/torch.txt --no-annotate \
 	    --custom-compile-command "make lock" --quiet --output-file requirements.lock
-	"$(PYTHON)" gfgd/book/environment.py
+	"$(PYTHON)" tools/environment.py
 
 clean:
 	rm -rf _build

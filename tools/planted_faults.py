@@ -27,8 +27,8 @@ from pathlib import Path
 
 import nbformat
 
-from gfgd.book.execute import read_claims
-from gfgd.book.fingerprint import fingerprint
+from gfgd.book.running.execute import read_claims
+from gfgd.book.running.fingerprint import fingerprint
 from gfgd.files import replacing
 from tools.faults import FAULTS, Fault
 

@@ -7,7 +7,7 @@ All but `plain` are imported when they are asked for: they need IPython, and ``g
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gfgd.book.numbers import plain
+from gfgd.typography import plain
 
 if TYPE_CHECKING:
     from gfgd.book.claims import Claim, claim, record, report, table

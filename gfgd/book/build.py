@@ -9,17 +9,17 @@ from typing import Any
 
 import nbformat
 
-from gfgd.book.assemble import assemble
 from gfgd.book.contents import absent_pages, chapters, title
-from gfgd.book.downloads import add_downloads
 from gfgd.book.errors import BookError
-from gfgd.book.html import build_html
-from gfgd.book.locks import exclusive
-from gfgd.book.pages import Gathered, duplicates
-from gfgd.book.parameters import read_parameters, read_preset
-from gfgd.book.previews import add_previews
-from gfgd.book.runs import Run, Task, run_chapters
-from gfgd.book.search_texts import write_search_texts
+from gfgd.book.pages.assemble import assemble
+from gfgd.book.pages.downloads import add_downloads
+from gfgd.book.pages.generated import Gathered, duplicates
+from gfgd.book.pages.html import build_html
+from gfgd.book.pages.previews import add_previews
+from gfgd.book.pages.search_texts import write_search_texts
+from gfgd.book.running.locks import exclusive
+from gfgd.book.running.parameters import read_parameters, read_preset
+from gfgd.book.running.runs import Run, Task, run_chapters
 
 DEFAULT_PRESET = "default"
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from IPython.display import Markdown, display
 
-from gfgd.book.numbers import plain
+from gfgd.typography import plain
 
 MIME_TYPE = "application/vnd.gfgd.claim+json"
 RECORD_TYPE = "application/vnd.gfgd.record+json"

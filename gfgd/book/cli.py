@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gfgd.book.ending import Ended, ending_cleanly
 from gfgd.book.errors import CommandError, UsageError
-from gfgd.book.machine import cores
+from gfgd.book.running.ending import Ended, ending_cleanly
+from gfgd.book.running.machine import cores
 from gfgd.files import OutputError
 from gfgd.paper import partings
 from gfgd.paper.archive import RATIOS, ArchiveError

@@ -10,9 +10,9 @@ from typing import Any
 from gfgd.book.build import build_book, preset_path
 from gfgd.book.contents import chapters, find_chapter, find_root
 from gfgd.book.errors import CommandError, UsageError
-from gfgd.book.execute import execute_chapter
-from gfgd.book.parameters import read_preset
-from gfgd.book.sweep import run_sweep
+from gfgd.book.running.execute import execute_chapter
+from gfgd.book.running.parameters import read_preset
+from gfgd.book.sweeps.sweep import run_sweep
 from gfgd.files import check_output
 from gfgd.problems.datasets import DatasetError, fetch_mnist
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Run the chapter on a reader's own network, and write what it finds; `gfgd report`."""
-    from gfgd.book.network_report import CHAPTER, RECORDINGS, checked_loss, write_report
+    from gfgd.book.one_page.network_report import CHAPTER, RECORDINGS, checked_loss, write_report
 
     if options.iterations % RECORDINGS:
         more = RECORDINGS * (options.iterations // RECORDINGS + 1)
@@ -80,7 +80,7 @@ def report(options: argparse.Namespace) -> int:
 
 def _show(executed: Path, page: Path, *, open_it: bool) -> None:
     """Write a run as one HTML file, and open it in the browser if asked to."""
-    from gfgd.book.single_page import write_single_page  # docutils takes a second to come
+    from gfgd.book.one_page.single_page import write_single_page  # docutils takes a second to come
 
     write_single_page(executed, page)
     address = page.resolve().as_uri()

@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, Formatter, LogFormatter
 from matplotlib.transforms import Bbox
 
+from gfgd.typography import power_of_ten
+
 P = ParamSpec("P")
 
 #: Inches in a CSS pixel; matplotlib's lengths are inches, and its points 4/3 pixels.
@@ -294,14 +296,6 @@ def wrapped(text: str, width: int) -> str:
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(lines)
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def power_of_ten(exponent: int) -> str:
-    """Return a power of ten in Unicode: 10⁻⁵."""
-    return "10" + str(exponent).translate(_RAISED)
 
 
 class PowerFormatter(Formatter):

@@ -6,8 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from gfgd.book.alt_text import missing_alt_text
 from gfgd.book.contents import documents
+from gfgd.book.pages.alt_text import missing_alt_text
 
 from .conftest import HTML, ROOT, built_pages
 

@@ -7,8 +7,8 @@ import pytest
 from gfgd.book.build import build_book, gather, overrides
 from gfgd.book.cli import main
 from gfgd.book.errors import BookError
-from gfgd.book.execute import execute_chapter
-from gfgd.book.runs import Run
+from gfgd.book.running.execute import execute_chapter
+from gfgd.book.running.runs import Run
 
 from .conftest import CLAIM, write_notebook
 

@@ -9,7 +9,7 @@ import pytest
 
 from gfgd.book.build import preset_path
 from gfgd.book.contents import chapters
-from gfgd.book.parameters import CHECK_TAG, PARAMETERS_TAG, read_preset, validate
+from gfgd.book.running.parameters import CHECK_TAG, PARAMETERS_TAG, read_preset, validate
 
 from .conftest import ROOT
 

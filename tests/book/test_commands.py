@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from gfgd.book.parameters import validate
+from gfgd.book.running.parameters import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("chapters/*.ipynb"))]

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from gfgd.book.contents import chapters
-from gfgd.book.fingerprint import plain_python
+from gfgd.book.running.fingerprint import plain_python
 
 from .conftest import ROOT
 

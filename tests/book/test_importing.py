@@ -11,7 +11,6 @@ import torch
 
 from gfgd.book import cli, commands
 from gfgd.book.errors import ParameterError, UsageError
-from gfgd.book.execute import read_claims
 from gfgd.book.importing import (
     load_factory,
     load_function,
@@ -21,7 +20,8 @@ from gfgd.book.importing import (
     make_objective,
     shapes,
 )
-from gfgd.book.parameters import validate
+from gfgd.book.running.execute import read_claims
+from gfgd.book.running.parameters import validate
 
 CHAPTER = Path(__file__).parents[2] / "chapters" / "21_your_network.ipynb"
 

@@ -18,10 +18,10 @@ from bs4 import BeautifulSoup
 
 from gfgd.book.build import build_book
 from gfgd.book.contents import chapters
-from gfgd.book.downloads import INSTALL_TAG, Repository, notebook_to_run, read_repository
+from gfgd.book.pages.downloads import INSTALL_TAG, Repository, notebook_to_run, read_repository
 
 from .conftest import ROOT
-from .test_downloads import name_repository
+from .pages.test_downloads import name_repository
 from .test_workflows import workflow
 
 pytestmark = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from sphinx.util.inventory import InventoryFile
 
 from gfgd.book.contents import chapters
-from gfgd.book.downloads import BOOK_ZIP, notebook_to_run, read_repository
+from gfgd.book.pages.downloads import BOOK_ZIP, notebook_to_run, read_repository
 
 from .conftest import ROOT, built_pages
 

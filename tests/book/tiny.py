@@ -3,7 +3,7 @@
 from pyarrow import parquet
 
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
-from gfgd.book.point import Point, sources
+from gfgd.book.sweeps.point import Point, sources
 
 from .conftest import write_notebook
 

@@ -1,0 +1,50 @@
+"""What a chapter's code has written, as a reader wants it: powers of ten, indices, exponents.
+
+Claims and reports are plain text of a program: ``9.7e-01``, ``θ_k``, ``e^{−t}``.
+"""
+
+import re
+
+from gfgd.typography import without_e_notation
+
+#: Between two sentences: what follows is no small letter, as it is after "i.e.".
+BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
+
+#: The factor of a power of ten, which stays on the power's line.
+_FACTOR = re.compile(r"(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])")
+
+# Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
+# min or max, after a single letter (longer names are a program's); or an exponent in braces; or a
+# minus before a number; or a number whose thousands are set apart by commas.
+_MARKED = re.compile(
+    r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
+    r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
+    r"|\^\{(?P<raised>[^{}]*)\}"
+    r"|(?P<minus>(?<![\w.–-])-(?=\d))"
+    r"|(?P<thousands>(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|,\d))"
+)
+
+
+def as_read(text: str) -> str:
+    """Return a text, in Markdown or HTML, as a reader writes it; no line ends within a number.
+
+    Examples
+    --------
+    >>> as_read("‖θ_k‖ falls like e^{−t} to 1e-05 with `step_size` and my_name")
+    '‖θ<sub>k</sub>‖ falls like e<sup>−t</sup> to 10⁻⁵ with `step_size` and my_name'
+    """
+
+    def marked(found: re.Match[str]) -> str:
+        parts = found.groupdict()
+        if parts["stays"] is not None:
+            return parts["stays"]
+        if parts["minus"] is not None:
+            return "−"
+        if parts["thousands"] is not None:
+            return parts["thousands"].replace(",", "\N{NARROW NO-BREAK SPACE}")
+        if parts["raised"] is not None:
+            return f"<sup>{parts['raised']}</sup>"
+        return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"
+
+    text = _MARKED.sub(marked, without_e_notation(text))
+    return _FACTOR.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)

@@ -1,0 +1,1 @@
+"""Running chapters: parameters, papermill, and whether a chapter must run again."""

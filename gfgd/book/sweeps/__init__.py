@@ -1,0 +1,1 @@
+"""A sweep: a chapter at every point of a grid."""
