@@ -2,7 +2,7 @@
 
 import pytest
 
-from gfgd.book.typeset import as_read
+from gfgd.book.pages.typeset import as_read
 
 
 @pytest.mark.parametrize("text", ["| a | 1.2 × 10⁻⁵ |", "| a | 1.2e-5 |"])
