@@ -106,6 +106,21 @@ class Spectrum:
             raise ValueError("this spectrum keeps no vectors; call extreme_eigenvalues at a point")
         return torch.cat([self.smallest_vectors, self.largest_vectors])
 
+    @property
+    def negative_curvature(self) -> Tensor:
+        """∫ max(−λmin, 0) dt along a trajectory, shape ``()``: errors stretch by exp of it at most.
+
+        By the trapezoid rule between the times, which makes a convex function's integral too large.
+
+        Raises
+        ------
+        ValueError
+            At a point, or without λmin.
+        """
+        if self.times is None or not self.smallest.shape[-1]:
+            raise ValueError("this spectrum has no λmin along a trajectory; call spectrum_along")
+        return torch.trapezoid((-self.smallest[:, 0]).clamp(min=0), self.times)
+
     def without_vectors(self) -> Spectrum:
         """Return the same spectrum without its vectors, which take the memory."""
         return replace(self, smallest_vectors=None, largest_vectors=None)

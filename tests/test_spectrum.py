@@ -535,6 +535,19 @@ def test_the_vectors_of_a_point_and_of_none():
         found.without_vectors().vectors()
 
 
+def test_the_integral_of_negative_curvature_counts_no_positive_one():
+    lowest = np.array([-2.0, -1.0, 0.5, 3.0])
+    objective = Matrices(np.stack([np.diag([low, 4.0]) for low in lowest]))
+    path = objective.path()
+    found = spectrum_along(objective, path)
+    expected = np.trapezoid(np.maximum(-lowest, 0), path.times)
+    assert float(found.negative_curvature) == pytest.approx(expected, rel=1e-12)
+    only_largest = spectrum_along(objective, path, smallest=0)
+    for without in (only_largest, extreme_eigenvalues(objective, path.points[0])):
+        with pytest.raises(ValueError, match="no λmin along a trajectory"):
+            _ = without.negative_curvature
+
+
 @pytest.mark.parametrize("dimension", [3, 250])
 def test_a_batch_of_points_is_refused(dimension):
     objective = quadratic(*np.linspace(1, 2, dimension))

@@ -61,7 +61,7 @@ def animation(
 
 def _data_uri(figure: Figure, dpi: int) -> str:
     drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
+    figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
     # Maximum coverage keeps the colours of thin lines, which fill few pixels.
     image = Image.open(drawn).convert("RGB")
     image = image.quantize(

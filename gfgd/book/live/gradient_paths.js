@@ -186,7 +186,7 @@
       </g>
     </svg>
     <div><p aria-hidden="true"><b style="color: var(--flow)">━━ gradient flow</b>
-      <b style="color: var(--descent)">─●─ gradient descent</b> ◉ start: drag it</p>
+      <b style="color: var(--descent)">─●─ gradient descent</b> <span style="white-space: nowrap">◉ start: drag it</span></p>
     <label><span>Landscape</span><select class="landscape">${Object.entries(settings.landscapes)
       .map(([name, { title }]) => `<option value="${name}">${title}</option>`)
       .join("")}</select></label>
@@ -248,11 +248,11 @@
       part(".ticks").innerHTML =
         ticks(...xs).map((v) => {
           const [at] = toDrawing([v, ys[0]]);
-          return `<text x="${at}" y="${SIZE + 15}" text-anchor="middle">${v}</text>`;
+          return `<text x="${at}" y="${SIZE + 15}" text-anchor="middle">${String(v).replace("-", "−")}</text>`;
         }).join("") +
         ticks(...ys).map((v) => {
           const at = toDrawing([xs[0], v])[1] + 4;
-          return `<text x="-6" y="${at}" text-anchor="end">${v}</text>`;
+          return `<text x="-6" y="${at}" text-anchor="end">${String(v).replace("-", "−")}</text>`;
         }).join("");
       for (const [i, name] of ["x", "y"].entries()) {
         part(`.${name}`).min = Math.ceil(domain()[i][0] * 100) / 100;
