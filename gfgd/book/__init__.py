@@ -1,6 +1,6 @@
 """The pipeline that makes the book, apart from the mathematics.
 
-A chapter needs a few names of it: ``from gfgd.book import claim, plain, record, report, table``.
+A chapter needs a few names of it: ``from gfgd.book import claims_on, plain, report, table``.
 All but `plain` are imported when they are asked for: they need IPython, and ``gfgd data`` does not.
 """
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gfgd.typography import plain
 
 if TYPE_CHECKING:
-    from gfgd.book.claims import Claim, claim, record, report, table
+    from gfgd.book.claims import Claim, claim, claims_on, record, report, table
 
-__all__ = ["Claim", "claim", "plain", "record", "report", "table"]
+__all__ = ["Claim", "claim", "claims_on", "plain", "record", "report", "table"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,9 @@ fails the build where one does not hold.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from html import escape
 from typing import Any, Literal, get_args
 
@@ -189,6 +190,14 @@ def claim(
     }
     display(bundle, raw=True)
     return stated
+
+
+def claims_on(slide: str) -> Callable[..., Claim]:
+    """Return :func:`claim` for a chapter that is on one slide of the talk: without `slide`.
+
+    A claim that is on another slide still says so.
+    """
+    return partial(claim, slide=slide)
 
 
 def record(name: str, value: float) -> None:

@@ -6,7 +6,7 @@ import pytest
 from IPython.core.formatters import format_display_data
 from IPython.utils.capture import capture_output
 
-from gfgd.book import Claim, claim, record, report, table
+from gfgd.book import Claim, claim, claims_on, record, report, table
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
 
 
@@ -140,3 +140,9 @@ def test_a_row_with_a_cell_too_many_is_refused():
 def test_a_bar_in_a_table_ends_no_cell(monkeypatch):
     shown = shown_table(monkeypatch, "", ["|a|", "b"], [[r"\|c\|", "|d"]])
     assert shown == "| \\|a\\| | b |\n|---|---|\n| \\|c\\| | \\|d |"
+
+
+def test_claims_of_a_chapter_are_on_its_slide_unless_they_say_another(capsys):
+    on_one = claims_on("One")
+    assert on_one("a", "So.", measured=0.5, below=1).slide == "One"
+    assert on_one("b", "So.", measured=0.5, below=1, slide="Two").slide == "Two"
