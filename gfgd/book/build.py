@@ -16,7 +16,7 @@ from gfgd.book.pages.downloads import add_downloads
 from gfgd.book.pages.generated import Gathered, duplicates
 from gfgd.book.pages.html import build_html
 from gfgd.book.pages.previews import add_previews
-from gfgd.book.pages.search_texts import write_search_texts
+from gfgd.book.pages.search_texts import drop_search_index, write_search_texts
 from gfgd.book.running.locks import exclusive
 from gfgd.book.running.parameters import read_parameters, read_preset
 from gfgd.book.running.runs import Run, Task, run_chapters
@@ -142,6 +142,7 @@ def overrides(chapter: Path, preset: Mapping[str, Any], dataset: str | None) -> 
 def _finish(root: Path, pages: Path) -> None:
     """Add to new pages what jupyter-book does not make; the zip, of all of them, comes last."""
     add_previews(root, pages)
+    drop_search_index(pages)
     write_search_texts(pages)
     add_downloads(root, pages)
 

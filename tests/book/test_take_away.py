@@ -48,6 +48,20 @@ def test_no_page_is_heavy(html):
     assert weights[heaviest] <= PAGE_LIMIT, heaviest
 
 
+def test_a_link_to_a_page_is_shown_with_its_title_and_words(html):
+    for page in built_pages():
+        soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+        heading = soup.select_one(".bd-article h1")
+        title = soup.select_one('meta[property="og:title"]')
+        if heading is None or title is None:
+            assert page.name in {"search.html", "404.html", "genindex.html"}, page
+            continue
+        for link in heading.select(".headerlink"):
+            link.decompose()
+        assert title["content"].split() == heading.get_text().split(), page
+        assert soup.select_one('meta[property="og:description"]'), page
+
+
 def test_the_book_is_not_heavy(html):
     size = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
     print(f"\nthe book, its zip included: {size / 1e6:.1f} MB")

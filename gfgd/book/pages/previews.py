@@ -15,7 +15,8 @@ POSTER = "_static/poster.png"
 LENGTH = 200
 
 _ALT = "The distance of gradient descent from gradient flow, and its bound."
-_TITLE = re.compile(r"<h1>(.*?)<a class=\"headerlink\"", re.DOTALL)
+# The page has its title a second time, without a link, for print.
+_TITLE = re.compile(r"<h1>((?:(?!</h1>).)*?)<a class=\"headerlink\"", re.DOTALL)
 _ANSWER = re.compile(r"<p><strong>Answer\.</strong>(.*?)</p>", re.DOTALL)
 _PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 _MATHS = re.compile(r"\\[(\[]")

@@ -16,6 +16,10 @@ SCRIPT = Path("_static") / "search_texts.js"
 #: Characters of a sentence, at most; a longer one is cut at a word.
 LONGEST = 400
 
+#: Scripts of Sphinx's search, which the theme has every page load before it shows anything.
+_SEARCH = re.compile(
+    r'\s*<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>'
+)
 _VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 _BLOCKS = {"p", "li", "dt", "dd", "td", "th", "summary", "figcaption", "section", "div"}
 _BLOCKS |= {f"h{level}" for level in range(1, 7)}
@@ -59,6 +63,14 @@ _SIGNS = {
     ",": " ",
     ";": " ",
 }
+
+
+def drop_search_index(html: Path) -> None:
+    """Take the search's index, 400 kB, from all pages under `html` but the one that searches."""
+    for page in html.rglob("*.html"):
+        if page.name != "search.html" and "_static" not in page.relative_to(html).parts:
+            text = page.read_text(encoding="utf-8")
+            page.write_text(_SEARCH.sub("", text), encoding="utf-8")
 
 
 def write_search_texts(html: Path) -> None:

@@ -1,6 +1,7 @@
 from gfgd.book.pages.previews import add_previews, description, preview, published_at
 
-PAGE = """<html><head><title>t</title></head><body><h1>A <em>title</em>
+PAGE = """<html><head><title>t</title></head><body>
+<h1>A title</h1><h2>Contents</h2><h1>A <em>title</em>
 <a class="headerlink" href="#a">#</a></h1>
 <p>Let \\(x\\) be.</p><p>Some words &lt; others.</p>{}</body></html>"""
 ANSWER = "<p><strong>Answer.</strong> Yes, by <b>0.5</b>.</p>"
@@ -21,7 +22,7 @@ def test_a_picture_has_a_whole_address_where_the_book_has_one():
     nowhere = preview(text, place="chapters/01_a.html", address="")
     assert 'property="og:image" content="../_static/poster.png"' in nowhere
     assert "og:url" not in nowhere
-    assert 'property="og:title" content="A title"' in nowhere
+    assert 'property="og:title" content="A title">' in nowhere
 
 
 def test_every_page_gets_them_and_no_host_is_named_that_the_metadata_do_not(tmp_path):

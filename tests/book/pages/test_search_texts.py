@@ -2,7 +2,12 @@
 
 import json
 
-from gfgd.book.pages.search_texts import SCRIPT, sections, write_search_texts
+from gfgd.book.pages.search_texts import (
+    SCRIPT,
+    drop_search_index,
+    sections,
+    write_search_texts,
+)
 
 PAGE = r"""
 <html><head><title>No. Not this one at all.</title></head><body>
@@ -49,3 +54,14 @@ def test_all_pages_are_in_the_script(tmp_path):
     data = json.loads(text.removeprefix("window.gfgdTexts = ").rstrip(";\n"))
     assert list(data) == ["chapters/01_one"]
     assert data["chapters/01_one"][0][0] == "top"
+
+
+def test_only_the_search_page_loads_the_index(tmp_path):
+    scripts = ("../_static/searchtools.js", "../_static/language_data.js", "../searchindex.js")
+    head = "".join(f'\n  <script src="{script}"></script>' for script in scripts)
+    kept = '<script src="../_static/doctools.js"></script>'
+    for name in ("search.html", "page.html"):
+        (tmp_path / name).write_text(f"<head>{kept}{head}</head>")
+    drop_search_index(tmp_path)
+    assert (tmp_path / "page.html").read_text() == f"<head>{kept}</head>"
+    assert (tmp_path / "search.html").read_text() == f"<head>{kept}{head}</head>"
