@@ -1,4 +1,4 @@
-/* A number such as 9.8 × 10⁻⁴ keeps to one line, and on a phone so does a cell that holds numbers only.
+/* On a phone a cell that holds numbers only keeps to one line.
    What scrolls sideways fades at an edge behind which there is more. On a phone a long formula within a
    line breaks, and a wide table becomes cards, a row each. Both wait until the formulas are set, since
    only then is it known what fits. Without this script all of them scroll. */
@@ -8,10 +8,6 @@ document.addEventListener("DOMContentLoaded", () => {
   const groups = { thead: "rowgroup", tbody: "rowgroup" };
   const roles = { ...groups, table: "table", tr: "row", th: "columnheader", td: "cell" };
   const named = new WeakSet();
-  const article = document.querySelector(".bd-article");
-  const texts = document.createTreeWalker(article ?? document.body, NodeFilter.SHOW_TEXT);
-  for (let text = texts.nextNode(); text; text = texts.nextNode())
-    if (text.data.includes(" × 10")) text.data = text.data.replaceAll(" × 10", "\u00a0×\u00a010");
   const numbers = /^(?:[-−+±×/%().,:\d⁻⁰¹²³⁴-⁹\s]|\bto\b)+$/;
   for (const cell of document.querySelectorAll(".bd-article td"))
     cell.classList.toggle("gfgd-number", numbers.test(cell.textContent));
