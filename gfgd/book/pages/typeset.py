@@ -14,11 +14,13 @@ BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 _FACTOR = re.compile(r"(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])")
 
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
-# min or max, after a single letter (longer names are a program's); or an exponent in braces; or a
-# minus before a number; or a number whose thousands are set apart by commas.
+# min or max, after a single letter (longer names are a program's); or λmin and λmax, as a figure
+# has them; or an exponent in braces; or a minus before a number; or a number whose thousands are
+# set apart by commas.
 _MARKED = re.compile(
     r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
     r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
+    r"|(?<!\w)λ(?P<extreme>min|max)(?!\w)"
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
     r"|(?P<thousands>(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|,\d))"
@@ -44,6 +46,8 @@ def as_read(text: str) -> str:
             return parts["thousands"].replace(",", "\N{NARROW NO-BREAK SPACE}")
         if parts["raised"] is not None:
             return f"<sup>{parts['raised']}</sup>"
+        if parts["extreme"] is not None:
+            return f"λ<sub>{parts['extreme']}</sub>"
         return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"
 
     text = _MARKED.sub(marked, without_e_notation(text))

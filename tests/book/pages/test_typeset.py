@@ -22,6 +22,10 @@ def test_where_no_number_is_a_line_may_end(text):
             "60,000, of -0.5 or (-3, 1,234,567).",
             "60\u202f000, of −0.5 or (−3, 1\u202f234\u202f567).",
         ),
+        (
+            "|λmin| ≤ 2/λmax, λ_max; `λmin`, $λmin$ and λminus",
+            "|λ<sub>min</sub>| ≤ 2/λ<sub>max</sub>, λ<sub>max</sub>; `λmin`, $λmin$ and λminus",
+        ),
         ("`-p rtol -1` and `1,000`", "`-p rtol -1` and `1,000`"),
         ("$x-1$, <a href='x -1'>2-3</a>", "$x-1$, <a href='x -1'>2-3</a>"),
         ("2026-11-27, 1e-05, 3,20 and 1.5,300", "2026-11-27, 10⁻⁵, 3,20 and 1.5,300"),
