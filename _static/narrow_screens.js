@@ -4,11 +4,26 @@
    only then is it known what fits. Without this script all of them scroll. */
 document.addEventListener("DOMContentLoaded", () => {
   const phone = matchMedia("(width < 40rem)");
-  const wide = (part) => part.scrollWidth > part.clientWidth + 1;
+  // What is there for screen readers only is wider than the formula and does not count.
+  const tooLong = (formula) => {
+    const set = formula.querySelector("mjx-math") ?? formula;
+    return set.getBoundingClientRect().width > formula.clientWidth + 1;
+  };
   const groups = { thead: "rowgroup", tbody: "rowgroup" };
   const roles = { ...groups, table: "table", tr: "row", th: "columnheader", td: "cell" };
   const named = new WeakSet();
   const numbers = /^(?:[-−+±×/%().,:\d⁻⁰¹²³⁴-⁹\s]|\bto\b)+$/;
+  // No line begins with the mark that follows a formula.
+  for (const formula of document.querySelectorAll(".bd-article span.math")) {
+    const after = formula.nextSibling;
+    const marks = after?.nodeType === Node.TEXT_NODE && /^[.,;:!?)\]’”]+/.exec(after.data);
+    if (!marks) continue;
+    after.splitText(marks[0].length);
+    const kept = document.createElement("span");
+    kept.className = "gfgd-kept";
+    formula.before(kept);
+    kept.append(formula, after);
+  }
   for (const cell of document.querySelectorAll(".bd-article td"))
     cell.classList.toggle("gfgd-number", numbers.test(cell.textContent));
   // A card's lines are named after the columns. The roles stay those of a table.
@@ -54,7 +69,7 @@ document.addEventListener("DOMContentLoaded", () => {
     formulas.forEach((formula) => formula.classList.remove("gfgd-long"));
     if (!phone.matches) return;
     document.querySelectorAll("table.autosummary").forEach(keepRoles);
-    const long = [...formulas].filter(wide);
+    const long = [...formulas].filter(tooLong);
     const broad = [...tables].filter(
       (table) => plain(table) && table.scrollWidth > table.parentElement.clientWidth + 1,
     );
