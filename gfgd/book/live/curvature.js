@@ -65,7 +65,7 @@ window.gfgdCurvature = (root, settings) => {
         result: { stretch: found.stretch, coefficient: 10 ** logs.at(-1)[1], step_size: found.step },
         message: `The flow multiplies errors by ${L.number(found.stretch)} at most. To stay within ` +
           `${L.number(10 ** state.power, 2)} until t = ${T} a step of ${L.number(found.step)} is proved to do: ` +
-          `${steps.toLocaleString("en")} steps.`,
+          `${steps.toLocaleString("en").replaceAll(",", "\u202f")} steps.`,
       };
     },
   }, settings);

@@ -36,7 +36,8 @@ def _divided(statement: str) -> tuple[str, str]:
         return statement, ""
     length = depths.index(0) + 1  # back to where the last parenthesis opens
     text, inner = statement[: -1 - length], statement[-length:-2]
-    return f"{text.rstrip()}.", inner
+    text = text.rstrip()
+    return text if text.endswith(".") else f"{text}.", inner
 
 
 def _folded(claim: Claim, statement: str, rest: str, attributes: str = "") -> str:

@@ -16,10 +16,11 @@ _FACTOR = re.compile(r"(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])")
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
 # min or max, after a single letter (longer names are a program's); or λmin and λmax, as a figure
 # has them; or an exponent in braces; or a minus before a number; or a number whose thousands are
-# set apart by commas.
+# set apart by commas; or what stays on a line, a sign with its number and a number with its %.
 _MARKED = re.compile(
     r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
     r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
+    r"|(?P<whole>(?<![\w.])\w{1,4} = (?=[−-]?\d)|(?<=\d) %)"
     r"|(?<!\w)λ(?P<extreme>min|max)(?!\w)"
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
@@ -46,6 +47,8 @@ def as_read(text: str) -> str:
             return parts["thousands"].replace(",", "\N{NARROW NO-BREAK SPACE}")
         if parts["raised"] is not None:
             return f"<sup>{parts['raised']}</sup>"
+        if parts["whole"] is not None:
+            return parts["whole"].replace(" ", "\N{NO-BREAK SPACE}")
         if parts["extreme"] is not None:
             return f"λ<sub>{parts['extreme']}</sub>"
         return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"

@@ -52,6 +52,7 @@ def test_a_claim_that_fails_stands_open():
         ("f(x) holds (ratio (of f(x)), x < 1).", "f(x) holds.", "ratio (of f(x)), x < 1"),
         ("It holds (at first) later.", "It holds (at first) later.", ""),
         ("It holds (at first), too (later).", "It holds (at first), too.", "later"),
+        ("As of Smith et al. (ratio).", "As of Smith et al.", "ratio"),
         ("It holds.", "It holds.", ""),
         ("It is in [0, 1).", "It is in [0, 1).", ""),
     ],

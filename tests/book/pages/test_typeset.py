@@ -10,6 +10,13 @@ def test_a_number_in_a_narrow_column_keeps_to_one_line(text):
     assert as_read(text) == "| a | 1.2\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁵ |"
 
 
+def test_a_sign_keeps_its_number_and_a_number_its_percent_sign():
+    text = as_read("η₀ = 0.001 of T = −5, or 3.2 % where f(x) = y, `a = 3`, $b = 3$, step_size = 3")
+    assert text.replace("\N{NO-BREAK SPACE}", "~") == (
+        "η₀~=~0.001 of T~=~−5, or 3.2~% where f(x) = y, `a = 3`, $b = 3$, step_size = 3"
+    )
+
+
 @pytest.mark.parametrize("text", ["images of 28 × 28 pixels", "a 3 × 10 matrix", "(× 10⁴)"])
 def test_where_no_number_is_a_line_may_end(text):
     assert as_read(text) == text
