@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 from gfgd.typography import plain
 
 if TYPE_CHECKING:
-    from gfgd.book.claims import Claim, claim, claims_on, record, report, table
+    from gfgd.book.claims import Claim, claim, claims_on, maximum, minimum, record, report, table
 
-__all__ = ["Claim", "claim", "claims_on", "plain", "record", "report", "table"]
+__all__ = [
+    "Claim",
+    "claim",
+    "claims_on",
+    "maximum",
+    "minimum",
+    "plain",
+    "record",
+    "report",
+    "table",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -200,6 +200,19 @@ def claims_on(slide: str) -> Callable[..., Claim]:
     return partial(claim, slide=slide)
 
 
+def maximum(*numbers: Any, **options: Any) -> Any:
+    """Return what ``max`` returns, but NaN if one of the numbers is: no claim may hold without it.
+
+    Python's ``max(0.1, nan)`` is 0.1, and ``max(nan, 0.1)`` is NaN.
+    """
+    return _extreme(max, numbers, options)
+
+
+def minimum(*numbers: Any, **options: Any) -> Any:
+    """Return what ``min`` returns, but NaN if one of the numbers is; see :func:`maximum`."""
+    return _extreme(min, numbers, options)
+
+
 def record(name: str, value: float) -> None:
     """Show a number that is no claim, and leave it as a structured output for sweeps to gather.
 
@@ -271,6 +284,13 @@ def _cell(cell: str | float) -> str:
     if isinstance(cell, str):
         return cell
     return f"{cell:,}" if isinstance(cell, int) else plain(cell)
+
+
+def _extreme(pick: Callable[..., Any], numbers: Sequence[Any], options: dict[str, Any]) -> Any:
+    several = list(numbers[0]) if len(numbers) == 1 else list(numbers)
+    if any(math.isnan(number) for number in several):
+        return math.nan
+    return pick(several, **options)
 
 
 def _check_name(name: str) -> None:

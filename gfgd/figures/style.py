@@ -423,7 +423,9 @@ def _name_ends(figure: Figure, panels: list[Axes]) -> None:
         apart = np.diff(ends, prepend=ends[:1]) > line_height / 3
         together = zip(np.cumsum(apart), rows, strict=True)
         rows = [row for _, row in sorted(together, key=lambda pair: (pair[0], pair[1][1]))]
-        halves = [line_height * (text.count("\n") + 1) / 2 for *_, text, _ in rows]
+        # A name of several lines keeps away from the next, or it would be read as part of it.
+        breaks = [text.count("\n") for *_, text, _ in rows]
+        halves = [line_height * (count + 1 + min(count, 1) / 3) / 2 for count in breaks]
         places = _apart([np.clip(row[0], low, high) for row in rows], halves)
         to_fraction = axes.transAxes.inverted().transform
         for place, (y, _, x, text, colour) in zip(places, rows, strict=True):

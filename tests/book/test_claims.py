@@ -1,13 +1,18 @@
+import ast
 import dataclasses
 import json
 import math
 
+import nbformat
 import pytest
+import torch
 from IPython.core.formatters import format_display_data
 from IPython.utils.capture import capture_output
 
-from gfgd.book import Claim, claim, claims_on, record, report, table
+from gfgd.book import Claim, claim, claims_on, maximum, minimum, record, report, table
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
+
+from .conftest import ROOT
 
 
 def made(measured=0.5, **criterion):
@@ -146,3 +151,28 @@ def test_claims_of_a_chapter_are_on_its_slide_unless_they_say_another(capsys):
     on_one = claims_on("One")
     assert on_one("a", "So.", measured=0.5, below=1).slide == "One"
     assert on_one("b", "So.", measured=0.5, below=1, slide="Two").slide == "Two"
+
+
+@pytest.mark.parametrize("extreme", [maximum, minimum])
+@pytest.mark.parametrize("numbers", [[0.1, math.nan], [math.nan, 0.1], [torch.tensor(math.nan), 1]])
+def test_a_number_that_is_none_is_never_passed_over(extreme, numbers):
+    assert math.isnan(extreme(numbers)) and math.isnan(extreme(*numbers))
+    assert math.isnan(extreme(iter(numbers), key=abs))
+
+
+def test_the_largest_and_the_smallest_are_those_of_python():
+    assert (maximum(1, 3.5, 2), minimum([2, -1]), maximum([], default=2)) == (3.5, -1, 2)
+    assert maximum([-3, 2], key=abs) == -3
+
+
+def test_no_claim_of_the_book_is_measured_with_pythons_own():
+    for path in (ROOT / "chapters").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        for cell in (cell for cell in cells if cell.cell_type == "code"):
+            for call in ast.walk(ast.parse(cell.source)):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "claim":
+                    (said,) = [word.value for word in call.keywords if word.arg == "measured"] or [
+                        call
+                    ]
+                    names = {node.id for node in ast.walk(said) if isinstance(node, ast.Name)}
+                    assert not {"max", "min"} & names, ast.unparse(call.args[0])
