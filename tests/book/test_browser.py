@@ -35,13 +35,14 @@ TWO_FRAMES = """() => new Promise(
 REACHABLE = """() => [
   ...document.querySelectorAll("pre, .cell_output > .output, .pst-scrollable-table-container")
 ].every((box) => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"""
-# Figures are drawn in dark ink for a light ground.
+# Figures are drawn in dark ink for a light ground, unless they are shown inverted.
 DARK_GROUND = """() => {
   const ground = (part) => {
     const colour = getComputedStyle(part).backgroundColor.match(/[\\d.]+/g).map(Number);
     return colour[3] === 0 && part.parentElement ? ground(part.parentElement) : colour;
   };
-  const dark = (image) => Math.min(...ground(image).slice(0, 3)) < 180;
+  const dark = (image) => Math.min(...ground(image).slice(0, 3)) < 180
+    && !getComputedStyle(image).filter.includes("invert");
   return [...document.querySelectorAll("main img")].filter(dark).map((image) => image.alt);
 }"""
 # What repeats by the thousand costs axe-core most: a few formulas and tokens of each kind stay.

@@ -10,6 +10,8 @@ import tomllib
 from html import escape, unescape
 from pathlib import Path
 
+from gfgd.book.pages.search_texts import plain_formula
+
 POSTER = "_static/poster.png"
 #: Characters of a description, at most.
 LENGTH = 200
@@ -20,6 +22,7 @@ _TITLE = re.compile(r"<h1>((?:(?!</h1>).)*?)<a class=\"headerlink\"", re.DOTALL)
 _ANSWER = re.compile(r"<p><strong>Answer\.</strong>(.*?)</p>", re.DOTALL)
 _PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 _MATHS = re.compile(r"\\[(\[]")
+_FORMULA = re.compile(r"\\\(.*?\\\)", re.DOTALL)
 
 
 def add_previews(root: Path, html: Path) -> None:
@@ -68,10 +71,10 @@ def preview(text: str, *, place: str, address: str, picture: bool = True) -> str
 
 
 def description(text: str) -> str:
-    """Return a page's answer, or else its first paragraph without formulas, in whole words."""
-    answer = _ANSWER.search(text)
+    """Return a page's answer, or else its first paragraph that is plain words, cut at a word."""
+    answers = _ANSWER.findall(text)
     body = text[title.end() :] if (title := _TITLE.search(text)) else ""
-    paragraphs = [answer[1]] if answer else _PARAGRAPH.findall(body)
+    paragraphs = map(_with_plain_formulas, [*answers, *_PARAGRAPH.findall(body)])
     words = next((_words(part) for part in paragraphs if not _MATHS.search(part)), "")
     if len(words) <= LENGTH:
         return words
@@ -81,3 +84,10 @@ def description(text: str) -> str:
 def _words(html: str) -> str:
     """Return HTML as plain text."""
     return " ".join(unescape(re.sub(r"<[^>]*>", "", html)).split())
+
+
+def _with_plain_formulas(html: str) -> str:
+    """Return HTML with its formulas as one reads them, where that is known."""
+    return _FORMULA.sub(
+        lambda formula: read if (read := plain_formula(formula[0])) != "…" else formula[0], html
+    )

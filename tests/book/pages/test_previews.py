@@ -3,13 +3,15 @@ from gfgd.book.pages.previews import add_previews, description, preview, publish
 PAGE = """<html><head><title>t</title></head><body>
 <h1>A title</h1><h2>Contents</h2><h1>A <em>title</em>
 <a class="headerlink" href="#a">#</a></h1>
-<p>Let \\(x\\) be.</p><p>Some words &lt; others.</p>{}</body></html>"""
+<p>Let \\(\\frac x2\\) be.</p><p>Some words &lt; others.</p>{}</body></html>"""
 ANSWER = "<p><strong>Answer.</strong> Yes, by <b>0.5</b>.</p>"
 
 
 def test_a_page_is_described_by_its_answer_or_its_first_plain_paragraph():
     assert description(PAGE.format(ANSWER)) == "Yes, by 0.5."
     assert description(PAGE.format("")) == "Some words < others."
+    formula = r"<p><strong>Answer.</strong> For all \(k &lt; 3\) by \(\lambda_{\min}\).</p>"
+    assert description(PAGE.format(formula)) == "For all k < 3 by λ_min."
     long = PAGE.format("<p><strong>Answer.</strong> " + "word " * 100 + "</p>")
     assert len(description(long)) <= 200 and description(long).endswith("word…")
 
