@@ -304,14 +304,14 @@ class EigenpairSearch:
         Ends when the bounds meet the tolerance; the space then holds what Lanczos met. With no
         vector to deflate by, only the outermost eigenvalue of each end gets a bound of use.
         """
+        coupling = space.coupling()
         if len(space):
-            space.restrict(self._deflating(space))
-        held, first = len(space), space.products
-        projected, coupling = space.projected, space.coupling()
-        start = self._random(space)
-        start = start - space.rows().T @ (space.rows() @ start)
-        weight = smallest_weight(failure_probability, float(start.norm()))
-        direction, _ = space.remainder(start)
+            kept = self._deflating(space, coupling)
+            space.restrict(kept)
+            coupling = kept.T @ coupling @ kept  # the span of Ritz vectors is invariant under M
+        held, first, projected = len(space), space.products, space.projected
+        direction, start_norm = space.remainder(self._random(space))
+        weight = smallest_weight(failure_probability, start_norm)
         diagonal: list[float] = []
         off_diagonal: list[float] = []
         look = self.LOOK_EVERY
@@ -386,7 +386,7 @@ class EigenpairSearch:
         """The places of λmin and λmax among the wanted."""
         return [0] * bool(self.smallest) + [self.smallest] * bool(self.largest)
 
-    def _deflating(self, space: Subspace) -> Matrix:
+    def _deflating(self, space: Subspace, coupling: Matrix) -> Matrix:
         """Return the coordinates of the Ritz vectors to deflate by: wanted ones, and others.
 
         Every vector narrows the spectrum of the complement, but one with a residual r and a
@@ -394,7 +394,7 @@ class EigenpairSearch:
         """
         pairs = self._pairs(space)
         turn = pairs.coordinates
-        squared = np.einsum("ij,ij->j", turn, space.coupling() @ turn)  # ‖Hv − θv‖² of each
+        squared = np.einsum("ij,ij->j", turn, coupling @ turn)  # ‖Hv − θv‖² of each
         good = np.ones(len(pairs.values), dtype=bool)
         for place, allowed in zip(pairs.places, pairs.allowed, strict=True):
             good &= squared <= 0.5 * allowed * np.abs(pairs.values - pairs.values[place])

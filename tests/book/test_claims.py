@@ -11,6 +11,7 @@ from IPython.utils.capture import capture_output
 
 from gfgd.book import Claim, claim, claims_on, maximum, minimum, record, report, table
 from gfgd.book.claims import MIME_TYPE, RECORD_TYPE
+from gfgd.book.contents import chapters
 
 from .conftest import ROOT
 
@@ -165,14 +166,18 @@ def test_the_largest_and_the_smallest_are_those_of_python():
     assert maximum([-3, 2], key=abs) == -3
 
 
-def test_no_claim_of_the_book_is_measured_with_pythons_own():
-    for path in (ROOT / "chapters").glob("*.ipynb"):
-        cells = nbformat.read(path, as_version=4).cells
-        for cell in (cell for cell in cells if cell.cell_type == "code"):
-            for call in ast.walk(ast.parse(cell.source)):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "claim":
-                    (said,) = [word.value for word in call.keywords if word.arg == "measured"] or [
-                        call
-                    ]
-                    names = {node.id for node in ast.walk(said) if isinstance(node, ast.Name)}
-                    assert not {"max", "min"} & names, ast.unparse(call.args[0])
+def extremes_of_python(node):
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} & {"max", "min"}
+
+
+@pytest.mark.parametrize("path", chapters(ROOT), ids=lambda path: path.stem)
+def test_no_claim_is_measured_or_gathered_with_pythons_own(path):
+    cells = nbformat.read(path, as_version=4).cells
+    trees = [ast.parse(cell.source) for cell in cells if cell.cell_type == "code"]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "claim":
+            measured = [word for word in node.keywords if word.arg == "measured"] or [node]
+            assert not any(map(extremes_of_python, measured)), ast.unparse(node.args[0])
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            gathered = set(map(ast.unparse, node.targets)) & set(map(ast.unparse, node.value.args))
+            assert not (gathered and extremes_of_python(node.value.func)), ast.unparse(node)

@@ -202,7 +202,8 @@
     </table>
     <p class="message" role="status"></p></div>`;
 
-  const short = (v) => (Math.abs(v) < 1e5 ? v.toFixed(4) : v.toExponential(2)).replace("-", "−");
+  const signed = (text) => String(text).replace("-", "−");
+  const short = (v) => signed(Math.abs(v) < 1e5 ? v.toFixed(4) : v.toExponential(2));
   const round = (v) => Math.round(v * 100) / 100;
 
   window.gfgdGradientPaths = (root, settings) => {
@@ -248,11 +249,11 @@
       part(".ticks").innerHTML =
         ticks(...xs).map((v) => {
           const [at] = toDrawing([v, ys[0]]);
-          return `<text x="${at}" y="${SIZE + 15}" text-anchor="middle">${String(v).replace("-", "−")}</text>`;
+          return `<text x="${at}" y="${SIZE + 15}" text-anchor="middle">${signed(v)}</text>`;
         }).join("") +
         ticks(...ys).map((v) => {
           const at = toDrawing([xs[0], v])[1] + 4;
-          return `<text x="-6" y="${at}" text-anchor="end">${String(v).replace("-", "−")}</text>`;
+          return `<text x="-6" y="${at}" text-anchor="end">${signed(v)}</text>`;
         }).join("");
       for (const [i, name] of ["x", "y"].entries()) {
         part(`.${name}`).min = Math.ceil(domain()[i][0] * 100) / 100;

@@ -42,7 +42,7 @@ def filled(text: str, gathered: Iterable[Gathered], *, complete: bool) -> str:
     def number(found: re.Match[str]) -> str:
         name, form = found.groups()
         if name in claims and claims[name].holds:
-            return as_read(f"{claims[name].measured:{form}}").replace("-", "−")
+            return as_read(f"{claims[name].measured:{form}}")
         if complete:
             raise BookError(f"the front page quotes {name!r}, a claim that was not shown to hold")
         return "–"

@@ -10,7 +10,7 @@ import tomllib
 from html import escape, unescape
 from pathlib import Path
 
-from gfgd.book.pages.search_texts import plain_formula
+from gfgd.book.pages.search_texts import UNREADABLE, plain_formula
 
 POSTER = "_static/poster.png"
 #: Characters of a description, at most.
@@ -88,6 +88,9 @@ def _words(html: str) -> str:
 
 def _with_plain_formulas(html: str) -> str:
     """Return HTML with its formulas as one reads them, where that is known."""
-    return _FORMULA.sub(
-        lambda formula: read if (read := plain_formula(formula[0])) != "…" else formula[0], html
-    )
+
+    def read(formula: re.Match[str]) -> str:
+        words = plain_formula(formula[0])
+        return formula[0] if words == UNREADABLE else words
+
+    return _FORMULA.sub(read, html)

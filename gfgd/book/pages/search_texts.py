@@ -13,6 +13,8 @@ from pathlib import Path
 from gfgd.book.pages.typeset import BETWEEN_SENTENCES
 
 SCRIPT = Path("_static") / "search_texts.js"
+#: What stands for a formula that plain text cannot show.
+UNREADABLE = "…"
 #: Characters of a sentence, at most; a longer one is cut at a word.
 LONGEST = 400
 
@@ -104,7 +106,7 @@ def plain_formula(tex: str) -> str:
     inner = re.sub(r"^\\\(|\\\)$", "", tex.strip())
     read = re.sub(r"\\([A-Za-z]+|[|,;])", lambda sign: _SIGNS.get(sign[1], sign[0]), inner)
     read = re.sub(r"([_^])\{([^{}\\]*)\}", r"\1\2", read).replace("'", "′")
-    return "…" if re.search(r"[\\{}]", read) else " ".join(read.split())
+    return UNREADABLE if re.search(r"[\\{}]", read) else " ".join(read.split())
 
 
 class _Article(HTMLParser):

@@ -10,17 +10,15 @@ from gfgd.typography import without_e_notation
 #: Between two sentences: what follows is no small letter, as it is after "i.e.".
 BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 
-#: The factor of a power of ten, which stays on the power's line.
-_FACTOR = re.compile(r"(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])")
-
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
 # min or max, after a single letter (longer names are a program's); or λmin and λmax, as a figure
 # has them; or an exponent in braces; or a minus before a number; or a number whose thousands are
-# set apart by commas; or what stays on a line, a sign with its number and a number with its %.
+# set apart by commas; or what stays on a line: a sign and its number, a number and its % or its
+# power of ten.
 _MARKED = re.compile(
     r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
     r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
-    r"|(?P<whole>(?<![\w.])\w{1,4} = (?=[−-]?\d)|(?<=\d) %)"
+    r"|(?P<whole>(?<![\w.])\w{1,4} = (?=[−-]?\d)|(?<=\d) %|(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]))"
     r"|(?<!\w)λ(?P<extreme>min|max)(?!\w)"
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
@@ -53,5 +51,4 @@ def as_read(text: str) -> str:
             return f"λ<sub>{parts['extreme']}</sub>"
         return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"
 
-    text = _MARKED.sub(marked, without_e_notation(text))
-    return _FACTOR.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)
+    return _MARKED.sub(marked, without_e_notation(text))
