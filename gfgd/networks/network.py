@@ -25,6 +25,11 @@ class Activation:
     slopes: tuple[float, float] | None = None
 
     @property
+    def title(self) -> str:
+        """The name as a text has it: tanh, ReLU, leaky ReLU."""
+        return self.name.replace("_", " ").replace("relu", "ReLU")
+
+    @property
     def homogeneous(self) -> bool:
         """Whether σ(cz) = cσ(z) for c ≥ 0."""
         return self.slopes is not None

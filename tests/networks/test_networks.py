@@ -9,6 +9,11 @@ from gfgd.objective import Objective
 from tests.small_problems import small_network
 
 
+def test_activations_have_names_for_a_text():
+    titles = {name: activation.title for name, activation in networks.ACTIVATIONS.items()}
+    assert titles["leaky_relu"] == "leaky ReLU" and titles["tanh"] == "tanh"
+
+
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
 def test_value_is_the_formula(activation):
     objective = small_network(activation)
