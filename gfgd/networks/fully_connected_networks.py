@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -93,17 +94,73 @@ class FullyConnected(Network):
                 torch.nn.init.xavier_uniform_(weight, generator=generator)
         return torch.cat([scale * weight.reshape(-1) for weight in weights]).to(self.inputs)
 
-    def _outputs(self, point: Tensor, prepared: Tensor) -> Tensor:
+    def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        # Chunks are for little memory: no copy of the data is made there.
+        varying = _varying(inputs) if len(inputs) == len(self.inputs) else None
+        if varying is None:
+            return super()._forward(inputs)
+        return lambda point: self._outputs(point, varying)
+
+    def _outputs(self, point: Tensor, prepared: Tensor | _Varying) -> Tensor:
         # In the precision of the data: a float64 θ over float32 data accumulates its steps in
         # float64 from gradients that are computed in float32.
-        weights = self.weights(point.to(prepared.dtype))
+        first, *others = self.weights(point.to(prepared.dtype))
         if self.activation.name == "linear":
             # The product of the weights first: it is the smaller one where N is large.
-            return (end_to_end(weights) @ prepared.mT).mT
-        hidden = weights[0] @ prepared.mT
-        for weight in weights[1:]:
+            first, others = end_to_end([first, *others]), []
+        if isinstance(prepared, _Varying):
+            first, prepared = prepared.merged(first), prepared.inputs
+        hidden = first @ prepared.mT
+        for weight in others:
             hidden = weight @ self.activation.apply(hidden)
         return hidden.mT
+
+
+#: Features that are the same in all samples are merged if they are at least this part of all.
+MERGED_PART = 0.1
+
+
+@dataclass(frozen=True)
+class _Varying:
+    """Samples without the features that are the same in all of them, such as an image's margin.
+
+    W x_i = Σ_j W_j x_ij over the features that vary, plus Σ_j W_j c_j over those that are c_j in
+    every sample: one number per row of W, which is the weight of one feature that is 1 in all.
+
+    Attributes
+    ----------
+    inputs
+        The features that vary, and a last one of ones; shape ``(N, V + 1)``.
+    varying, constant
+        The places of both kinds, shapes ``(V,)`` and ``(C,)``.
+    values
+        c, shape ``(C, 1)``.
+    """
+
+    inputs: Tensor
+    varying: Tensor
+    constant: Tensor
+    values: Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the data."""
+        return self.inputs.dtype
+
+    def merged(self, weight: Tensor) -> Tensor:
+        """Return the matrix for `inputs` that a matrix for all features is, ``(..., M, V + 1)``."""
+        kept = weight.index_select(-1, self.varying)
+        return torch.cat([kept, weight.index_select(-1, self.constant) @ self.values], dim=-1)
+
+
+def _varying(inputs: Tensor) -> _Varying | None:
+    """Return the samples with what is the same in all merged, if that is much of them."""
+    same = (inputs == inputs[0]).all(0)
+    if int(same.sum()) < MERGED_PART * len(same):
+        return None
+    varying, constant = (~same).nonzero().flatten(), same.nonzero().flatten()
+    kept = torch.cat([inputs[:, varying], inputs.new_ones(len(inputs), 1)], dim=1)
+    return _Varying(kept, varying, constant, inputs[0, constant, None])
 
 
 def fully_connected(

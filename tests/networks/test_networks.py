@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gfgd import networks
-from gfgd.networks import convolutional_networks
+from gfgd.networks import convolutional_networks, fully_connected_networks
 from gfgd.objective import Objective
 from tests.small_problems import small_network
 
@@ -227,6 +227,73 @@ def test_the_adapted_network_is_homogeneous():
         objective.outputs(1.3 * point, objective.inputs),
         1.3**objective.depth * objective.outputs(point, objective.inputs),
     )
+
+
+def with_a_margin(activation, loss="cross_entropy", **options):
+    """A network whose samples agree in three of eight features, two of them not 0."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(9, 8, generator=generator, dtype=torch.float64)
+    inputs[:, [0, 4, 7]] = torch.tensor([0.7, 0.0, -1.3], dtype=torch.float64)
+    targets = torch.arange(9) % 3
+    if loss == "half_squared_error":
+        targets = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    return networks.fully_connected(
+        inputs, targets, hidden=(5, 4), activation=activation, loss=loss, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("linear", "cross_entropy"),
+        ("linear", "half_squared_error"),
+        ("relu", "cross_entropy"),
+        ("tanh", "cross_entropy"),
+    ],
+)
+def test_features_that_all_samples_share_are_merged_and_nothing_changes(
+    activation, loss, monkeypatch
+):
+    merged = with_a_margin(activation, loss)
+    monkeypatch.setattr(fully_connected_networks, "MERGED_PART", 1.1)
+    whole = with_a_margin(activation, loss)
+    points = torch.stack([whole.initial(seed) for seed in range(3)])
+    vector = whole.initial(7)
+    seen = []
+    for objective in (merged, whole):
+        value, gradient = objective.value_and_gradient(points)
+        times_vector = objective.hessian_vector_product(points[0], vector)
+        outputs = objective.outputs(points, objective.inputs)
+        third = objective.third_derivative(points[0], vector, points[1])
+        seen.append((value, gradient, times_vector, third, outputs))
+    torch.testing.assert_close(*seen, rtol=1e-12, atol=1e-13)
+
+
+def test_products_take_the_features_that_vary(monkeypatch):
+    taken = []
+    whole_products = networks.FullyConnected._outputs
+
+    def noted(objective, point, prepared):
+        taken.append(getattr(prepared, "inputs", prepared).shape[1])
+        return whole_products(objective, point, prepared)
+
+    monkeypatch.setattr(networks.FullyConnected, "_outputs", noted)
+    point = with_a_margin("relu").initial(1)
+    with_a_margin("relu").value(point)  # five features that vary, and the ones
+    with_a_margin("relu", chunk_size=4).value(point)  # for little memory: no copy of the data
+    small_network("relu").value(small_network("relu").initial(1))  # all features vary
+    assert taken == [6, 8, 8, 8, 6]
+
+
+def test_merged_features_in_float32_and_a_float64_point():
+    double = with_a_margin("relu")
+    single = networks.fully_connected(
+        double.inputs, double.targets, hidden=(5, 4), activation="relu", dtype=torch.float32
+    )
+    point = double.initial(1)
+    gradient = single.gradient(point)
+    assert gradient.dtype == torch.float64
+    torch.testing.assert_close(gradient, double.gradient(point), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", networks.VARIANTS)
