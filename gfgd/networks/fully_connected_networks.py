@@ -13,13 +13,16 @@ from gfgd import checks
 from gfgd.networks.network import (
     ACTIVATIONS,
     LOSSES,
+    SLOPES,
     Activation,
     Network,
     check_chunk_size,
     checked_targets,
     end_to_end,
+    products_from_above,
+    through_product,
 )
-from gfgd.objective import unflatten
+from gfgd.objective import Point, Term, unflatten
 
 
 class FullyConnected(Network):
@@ -60,6 +63,26 @@ class FullyConnected(Network):
         """Return W_1, …, W_n as views of θ, shapes ``(..., widths[j], widths[j−1])``."""
         return unflatten(point, self.shapes)
 
+    def value_and_gradient(self, point: Point) -> tuple[Tensor, Tensor]:
+        """Return f(θ) and ∇f(θ) for the cost of one gradient.
+
+        A linear network's is written out: f(θ) = φ(W) with W = W_n ⋯ W_1, and
+        ∂f/∂W_j = (W_n ⋯ W_{j+1})ᵀ ∇φ(W) (W_{j−1} ⋯ W_1)ᵀ. Autograd gives the same and takes longer.
+        """
+        if self.activation.name != "linear":
+            return super().value_and_gradient(point)
+        point = self._check(point).detach()
+        with torch.no_grad():
+            weights = self.weights(point.to(self.inputs.dtype))
+            products = products_from_above(weights)
+
+            def contribution(term: Term) -> tuple[Tensor, ...]:
+                assert isinstance(term, _LinearTerm)
+                return term.by_product(products[-1])
+
+            value, by = self.total(contribution)
+            return value, through_product(weights, products, by).to(point.dtype)
+
     def initial(self, seed: int, init: str = "xavier_uniform", scale: float = 1.0) -> Tensor:
         """Return a random θ, shape ``(d,)``, the same for the same seed on every device.
 
@@ -94,26 +117,60 @@ class FullyConnected(Network):
                 torch.nn.init.xavier_uniform_(weight, generator=generator)
         return torch.cat([scale * weight.reshape(-1) for weight in weights]).to(self.inputs)
 
-    def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
-        # Chunks are for little memory: no copy of the data is made there.
-        varying = _varying(inputs) if len(inputs) == len(self.inputs) else None
-        if varying is None:
-            return super()._forward(inputs)
-        return lambda point: self._outputs(point, varying)
+    def _term(self, chunk: slice) -> Term:
+        if self.activation.name != "linear":
+            return super()._term(chunk)
+        features, targets = self._features(self.inputs[chunk]), self.targets[chunk]
+        return _LinearTerm(self._product, features, targets, self.loss, len(self.inputs))
 
-    def _outputs(self, point: Tensor, prepared: Tensor | _Varying) -> Tensor:
+    def _product(self, point: Tensor) -> Tensor:
+        return end_to_end(self.weights(point.to(self.inputs.dtype)))
+
+    def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        features = self._features(inputs)
+        return lambda point: self._outputs(point, features)
+
+    def _features(self, inputs: Tensor) -> _Features:
+        # Chunks are for little memory: no copy of the data is made there.
+        return _merged(inputs) if len(inputs) == len(self.inputs) else _Features(inputs)
+
+    def _prepared(self, inputs: Tensor) -> _Features:
+        return _Features(inputs)
+
+    def _outputs(self, point: Tensor, prepared: _Features) -> Tensor:
         # In the precision of the data: a float64 θ over float32 data accumulates its steps in
         # float64 from gradients that are computed in float32.
-        first, *others = self.weights(point.to(prepared.dtype))
+        first, *others = self.weights(point.to(prepared.columns.dtype))
         if self.activation.name == "linear":
             # The product of the weights first: it is the smaller one where N is large.
             first, others = end_to_end([first, *others]), []
-        if isinstance(prepared, _Varying):
-            first, prepared = prepared.merged(first), prepared.inputs
-        hidden = first @ prepared.mT
+        hidden = prepared.multiplied(first)
         for weight in others:
             hidden = weight @ self.activation.apply(hidden)
         return hidden.mT
+
+
+@dataclass(frozen=True)
+class _LinearTerm:
+    """What some of N samples add to a linear network's f: of θ, and of W = W_n ⋯ W_1."""
+
+    product: Callable[[Tensor], Tensor]
+    features: _Features
+    targets: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+    total: int
+
+    def __call__(self, point: Tensor) -> Tensor:
+        return self._value(self.features.multiplied(self.product(point)).mT)
+
+    def by_product(self, product: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value and its derivative by W, shapes ``(...)`` and ``(..., K, D)``."""
+        outputs = self.features.multiplied(product).mT
+        slopes = SLOPES[self.loss](outputs, self.targets) / self.total
+        return self._value(outputs), self.features.summed(slopes.mT)
+
+    def _value(self, outputs: Tensor) -> Tensor:
+        return self.loss(outputs, self.targets).sum(-1) / self.total
 
 
 #: Features that are the same in all samples are merged if they are at least this part of all.
@@ -121,46 +178,70 @@ MERGED_PART = 0.1
 
 
 @dataclass(frozen=True)
-class _Varying:
-    """Samples without the features that are the same in all of them, such as an image's margin.
+class _Features:
+    """The samples X, shape ``(N, D)``, for products with matrices W of shape ``(..., M, D)``."""
 
-    W x_i = Σ_j W_j x_ij over the features that vary, plus Σ_j W_j c_j over those that are c_j in
-    every sample: one number per row of W, which is the weight of one feature that is 1 in all.
+    columns: Tensor
+
+    def multiplied(self, weight: Tensor) -> Tensor:
+        """Return W Xᵀ, shape ``(..., M, N)``."""
+        return weight @ self.columns.mT
+
+    def summed(self, back: Tensor) -> Tensor:
+        """Return B X, shape ``(..., M, D)``: ∂f/∂W where B, shape ``(..., M, N)``, is by W Xᵀ."""
+        return back @ self.columns
+
+
+@dataclass(frozen=True)
+class _MergedFeatures(_Features):
+    """Samples that have much in common, such as an image's margin.
+
+    W x_i is Σ_j W_j x_ij over the features that vary, plus Σ_j W_j c_j over those that are c_j in
+    every sample: one number per row of W, the weight of one feature that is 1 in all.
 
     Attributes
     ----------
-    inputs
+    columns
         The features that vary, and a last one of ones; shape ``(N, V + 1)``.
     varying, constant
-        The places of both kinds, shapes ``(V,)`` and ``(C,)``.
-    values
-        c, shape ``(C, 1)``.
+        Which features vary, and which do not; shapes ``(V,)`` and ``(D − V,)``.
+    common
+        c, shape ``(D − V, 1)``.
+    places, factors
+        Feature j is column ``places[j]`` times ``factors[j]``; shapes ``(D,)``.
     """
 
-    inputs: Tensor
     varying: Tensor
     constant: Tensor
-    values: Tensor
+    common: Tensor
+    places: Tensor
+    factors: Tensor
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the data."""
-        return self.inputs.dtype
+    def multiplied(self, weight: Tensor) -> Tensor:
+        """Return W Xᵀ, shape ``(..., M, N)``."""
+        shared = weight.index_select(-1, self.constant) @ self.common
+        merged = torch.cat([weight.index_select(-1, self.varying), shared], dim=-1)
+        return super().multiplied(merged)
 
-    def merged(self, weight: Tensor) -> Tensor:
-        """Return the matrix for `inputs` that a matrix for all features is, ``(..., M, V + 1)``."""
-        kept = weight.index_select(-1, self.varying)
-        return torch.cat([kept, weight.index_select(-1, self.constant) @ self.values], dim=-1)
+    def summed(self, back: Tensor) -> Tensor:
+        """Return B X, shape ``(..., M, D)``."""
+        return super().summed(back).index_select(-1, self.places) * self.factors
 
 
-def _varying(inputs: Tensor) -> _Varying | None:
+def _merged(inputs: Tensor) -> _Features:
     """Return the samples with what is the same in all merged, if that is much of them."""
     same = (inputs == inputs[0]).all(0)
     if int(same.sum()) < MERGED_PART * len(same):
-        return None
+        return _Features(inputs)
     varying, constant = (~same).nonzero().flatten(), same.nonzero().flatten()
-    kept = torch.cat([inputs[:, varying], inputs.new_ones(len(inputs), 1)], dim=1)
-    return _Varying(kept, varying, constant, inputs[0, constant, None])
+    return _MergedFeatures(
+        columns=torch.cat([inputs[:, varying], inputs.new_ones(len(inputs), 1)], dim=1),
+        varying=varying,
+        constant=constant,
+        common=inputs[0, constant, None],
+        places=torch.where(same, len(varying), (~same).cumsum(0) - 1),
+        factors=torch.where(same, inputs[0], 1),
+    )
 
 
 def fully_connected(

@@ -19,6 +19,7 @@ from torch import Tensor
 from gfgd import checks
 from gfgd.flow import Solution, integrate
 from gfgd.networks import end_to_end
+from gfgd.networks.network import products_from_above, through_product
 from gfgd.objective import Objective, unflatten
 from gfgd.trajectory import COMPLETED
 
@@ -75,23 +76,10 @@ class DeepLinear(Objective):
         self._check(point)
         with torch.no_grad():
             weights = self.weights(point)
-            above = [None, *_products_from_above(weights)]  # W_n ⋯ W_{j+1}, j = n, …, 0
-            residual = self.mask.to(point) * (above[-1] - self.target.to(point))
+            products = products_from_above(weights)
+            residual = self.mask.to(point) * (products[-1] - self.target.to(point))
             value = 0.5 * residual.square().sum((-2, -1))
-            gradients = []
-            back = residual  # ∇φ (W_{j−1} ⋯ W_1)ᵀ
-            for weight, top in zip(weights, reversed(above[:-1]), strict=True):
-                gradients.append((back if top is None else top.mT @ back).flatten(-2))
-                back = back @ weight.mT
-            return value, torch.cat(gradients, dim=-1)
-
-
-def _products_from_above(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return W_n, W_n W_{n−1}, …, W_n ⋯ W_1."""
-    products = [weights[-1]]
-    for weight in reversed(weights[:-1]):
-        products.append(products[-1] @ weight)
-    return products
+            return value, through_product(weights, products, residual)
 
 
 def deep_linear(

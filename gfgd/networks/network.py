@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +50,20 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return −log softmax(outputs)[label] per sample: (..., N, K) and (N,) to (..., N)."""
     # Sample by sample in memory the few classes would leave nothing to vectorise.
     log_probabilities = outputs.mT.log_softmax(-2)
-    index = labels.expand(outputs.shape[:-1]).unsqueeze(-2)
-    return -log_probabilities.gather(-2, index).squeeze(-2)
+    return -log_probabilities.gather(-2, _places(labels, outputs)).squeeze(-2)
+
+
+def cross_entropy_slope(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return softmax(output) − e_label per sample: (..., N, K) and (N,) to (..., N, K)."""
+    probabilities = outputs.mT.softmax(-2)
+    places = _places(labels, outputs)
+    minus_one = probabilities.new_full((), -1).expand(places.shape)
+    return probabilities.scatter_add_(-2, places, minus_one).mT
+
+
+def _places(labels: Tensor, outputs: Tensor) -> Tensor:
+    """Return the labels of samples as rows of the outputs' transpose, shape ``(..., 1, N)``."""
+    return labels.expand(outputs.shape[:-1]).unsqueeze(-2)
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -60,6 +73,9 @@ def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 #: Losses ℓ(output, target) per sample by name; both are convex in the output.
 LOSSES = {"cross_entropy": cross_entropy, "half_squared_error": half_squared_error}
+
+#: ∂ℓ/∂output per sample, by the loss.
+SLOPES = {cross_entropy: cross_entropy_slope, half_squared_error: torch.sub}
 
 
 class Network(Objective, ABC):
@@ -111,10 +127,10 @@ class Network(Objective, ABC):
         """Return a random θ, shape ``(d,)``, the same for the same seed on every device."""
 
     @abstractmethod
-    def _outputs(self, point: Tensor, prepared: Tensor) -> Tensor:
+    def _outputs(self, point: Tensor, prepared: Any) -> Tensor:
         """Return the outputs for inputs that `_prepared` returned."""
 
-    def _prepared(self, inputs: Tensor) -> Tensor:
+    def _prepared(self, inputs: Tensor) -> Any:
         """Return what does not depend on θ and is computed once."""
         return inputs
 
@@ -135,10 +151,32 @@ class Network(Objective, ABC):
 
 def end_to_end(weights: Sequence[Tensor]) -> Tensor:
     """Return W_{n:1} = W_n ⋯ W_1, shape ``(..., widths[-1], widths[0])``."""
-    product = weights[-1]
+    return products_from_above(weights)[-1]
+
+
+def products_from_above(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return W_n, W_n W_{n−1}, …, W_n ⋯ W_1."""
+    products = [weights[-1]]
     for weight in reversed(weights[:-1]):
-        product = product @ weight
-    return product
+        products.append(products[-1] @ weight)
+    return products
+
+
+def through_product(weights: Sequence[Tensor], products: Sequence[Tensor], by: Tensor) -> Tensor:
+    """Return ∂f/∂W_j = (W_n ⋯ W_{j+1})ᵀ G (W_{j−1} ⋯ W_1)ᵀ for all j, flattened.
+
+    Parameters
+    ----------
+    weights, products
+        W_1, …, W_n, and what `products_from_above` makes of them.
+    by
+        G, the derivative of f by W_n ⋯ W_1, of its shape.
+    """
+    gradients = []
+    for weight, above in zip(weights, [*reversed(products[:-1]), None], strict=True):
+        gradients.append((by if above is None else above.mT @ by).flatten(-2))
+        by = by @ weight.mT
+    return torch.cat(gradients, dim=-1)
 
 
 def check_chunk_size(chunk_size: int | None) -> None:

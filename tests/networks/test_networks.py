@@ -5,6 +5,7 @@ import torch
 
 from gfgd import networks
 from gfgd.networks import convolutional_networks, fully_connected_networks
+from gfgd.networks.network import SLOPES
 from gfgd.objective import Objective
 from tests.small_problems import small_network
 
@@ -274,7 +275,7 @@ def test_products_take_the_features_that_vary(monkeypatch):
     whole_products = networks.FullyConnected._outputs
 
     def noted(objective, point, prepared):
-        taken.append(getattr(prepared, "inputs", prepared).shape[1])
+        taken.append(prepared.columns.shape[1])
         return whole_products(objective, point, prepared)
 
     monkeypatch.setattr(networks.FullyConnected, "_outputs", noted)
@@ -294,6 +295,31 @@ def test_merged_features_in_float32_and_a_float64_point():
     gradient = single.gradient(point)
     assert gradient.dtype == torch.float64
     torch.testing.assert_close(gradient, double.gradient(point), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", networks.LOSSES)
+def test_slopes_are_the_derivatives_of_the_losses(loss):
+    generator = torch.Generator().manual_seed(5)
+    outputs = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.arange(7) % 3
+    if loss == "half_squared_error":
+        targets = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    function = networks.LOSSES[loss]
+    (expected,) = torch.autograd.grad(function(outputs, targets).sum(), outputs)
+    torch.testing.assert_close(SLOPES[function](outputs.detach(), targets), expected)
+
+
+@pytest.mark.parametrize("loss", networks.LOSSES)
+@pytest.mark.parametrize("chunk_size", [None, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_linear_networks_gradient_is_the_one_by_autograd(loss, chunk_size, dtype):
+    objective = with_a_margin("linear", loss, chunk_size=chunk_size, dtype=dtype)
+    points = torch.stack([objective.initial(seed) for seed in range(2)]).double()
+    found = objective.value_and_gradient(points)
+    expected = Objective.value_and_gradient(objective, points)
+    assert found[0].dtype == expected[0].dtype and found[1].dtype == torch.float64
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("variant", networks.VARIANTS)

@@ -213,7 +213,7 @@ def residual_form(objective, point):
     point = point.clone()
 
     def outputs(p):
-        return objective._outputs(p, objective.inputs)
+        return objective.outputs(p, objective.inputs)
 
     def loss(p):
         return objective.loss(outputs(p), objective.targets).mean()
