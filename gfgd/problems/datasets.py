@@ -29,6 +29,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "NAMES",
+    "TITLES",
     "load",
     "mnist",
     "mnist_subset",
@@ -565,3 +566,6 @@ def _reason(error: BaseException) -> str:
 
 _LOADERS = {"mnist_subset": mnist_subset, "mnist": mnist, "digits": digits}
 NAMES = tuple(_LOADERS)
+
+#: What a text calls the images of each, beside how many they are.
+TITLES = {"mnist_subset": "MNIST", "mnist": "MNIST", "digits": "scikit-learn's digits"}

@@ -196,6 +196,7 @@ def test_a_flow_at_a_kink(open_html):
 def test_stairs_without_some_of_the_inequalities(open_html):
     page = open_html(live.stairs_to_a_bound(6.2e-4, FACTORS).html)
     assert result(page)["bound"] == pytest.approx(6.2e-4 * math.prod(FACTORS.values()))
+    page.get_by_role("status").get_by_text("60\u202f100 times the distance").wait_for()
     page.get_by_label("2. norms").uncheck()
     assert result(page)["bound"] == pytest.approx(6.2e-4 * 21 * 220)
     page.get_by_label("1. direction").uncheck()

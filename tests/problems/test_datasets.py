@@ -118,6 +118,10 @@ def names_in(folder: Path) -> list[str]:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_each_has_a_title_for_texts():
+    assert set(datasets.TITLES) == set(datasets.NAMES)
+
+
 def test_pixels_are_normalised_and_rows_are_images(folder, no_download):
     images, labels = datasets.mnist("test", folder)
     assert images.shape == (7, 4) and images.dtype == torch.float64

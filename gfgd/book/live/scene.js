@@ -35,7 +35,8 @@
   const number = (v, digits = 3) => {
     const short = v === 0 || (Math.abs(v) < 1e5 && Math.abs(v) >= 1e-3);
     const [mantissa, exponent] = v.toExponential(digits - 1).split("e");
-    const text = short ? String(Number(v.toPrecision(digits))) : `${mantissa} × ${power(exponent)}`;
+    const fixed = String(Number(v.toPrecision(digits))).replace(/^-?\d{4,}/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, "\u202f"));
+    const text = short ? fixed : `${mantissa} × ${power(exponent)}`;
     return Number.isFinite(v) ? text.replace("-", "−") : String(v);
   };
 

@@ -14,11 +14,13 @@ BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 # min or max, after a single letter (longer names are a program's); or λmin and λmax, as a figure
 # has them; or an exponent in braces; or a minus before a number; or a number whose thousands are
 # set apart by commas; or what stays on a line: a sign and its number, a number and its % or its
-# power of ten.
+# power of ten, a fraction such as 2/λmax.
 _MARKED = re.compile(
     r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
     r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
-    r"|(?P<whole>(?<![\w.])\w{1,4} = (?=[−-]?\d)|(?<=\d) %|(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]))"
+    r"|(?P<whole>(?<![\w.])\w{1,4} = (?=[−-]?\d)|(?<=\d) × (?=10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]))"
+    r"|(?P<percent>(?<=\d) ?%(?!\w))"
+    r"|(?P<over>(?<=\d)/(?=λ))"
     r"|(?<!\w)λ(?P<extreme>min|max)(?!\w)"
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
@@ -47,6 +49,10 @@ def as_read(text: str) -> str:
             return f"<sup>{parts['raised']}</sup>"
         if parts["whole"] is not None:
             return parts["whole"].replace(" ", "\N{NO-BREAK SPACE}")
+        if parts["percent"] is not None:
+            return "\N{NO-BREAK SPACE}%"
+        if parts["over"] is not None:
+            return "/\N{WORD JOINER}"
         if parts["extreme"] is not None:
             return f"λ<sub>{parts['extreme']}</sub>"
         return f"{parts['letter']}<sub>{parts['braced'] or parts['index']}</sub>"

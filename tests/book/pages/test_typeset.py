@@ -17,6 +17,18 @@ def test_a_sign_keeps_its_number_and_a_number_its_percent_sign():
     )
 
 
+def test_per_cents_are_spelt_in_one_way():
+    written = as_read("0.037%, 1 % of 5%.")
+    assert written.replace("\N{NO-BREAK SPACE}", "~") == "0.037~%, 1~% of 5~%."
+    assert as_read("`width: 50%`, <i style='width: 50%'>") == "`width: 50%`, <i style='width: 50%'>"
+
+
+def test_no_line_ends_within_a_fraction():
+    assert as_read("2/λmax, and/or 1/2 of η₀/2, see 3/x") == (
+        "2/\N{WORD JOINER}λ<sub>max</sub>, and/or 1/2 of η₀/2, see 3/x"
+    )
+
+
 @pytest.mark.parametrize("text", ["images of 28 × 28 pixels", "a 3 × 10 matrix", "(× 10⁴)"])
 def test_where_no_number_is_a_line_may_end(text):
     assert as_read(text) == text
@@ -31,7 +43,8 @@ def test_where_no_number_is_a_line_may_end(text):
         ),
         (
             "|λmin| ≤ 2/λmax, λ_max; `λmin`, $λmin$ and λminus",
-            "|λ<sub>min</sub>| ≤ 2/λ<sub>max</sub>, λ<sub>max</sub>; `λmin`, $λmin$ and λminus",
+            "|λ<sub>min</sub>| ≤ 2/\u2060λ<sub>max</sub>, λ<sub>max</sub>; "
+            "`λmin`, $λmin$ and λminus",
         ),
         ("`-p rtol -1` and `1,000`", "`-p rtol -1` and `1,000`"),
         ("$x-1$, <a href='x -1'>2-3</a>", "$x-1$, <a href='x -1'>2-3</a>"),
