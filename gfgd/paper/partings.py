@@ -74,6 +74,12 @@ class Partings:
     held: dict[str, Tensor]
 
 
+def available(folder: Path = FOLDER) -> list[str]:
+    """Return the starts of whose runs something is kept, in the order in which they were added."""
+    path = folder / FILE
+    return list(json.loads(path.read_text("utf-8"))["starts"]) if path.is_file() else []
+
+
 def read(start: str = starts.PAPER, folder: Path = FOLDER) -> Partings:
     """Return what is kept of the runs from a start.
 
@@ -83,12 +89,11 @@ def read(start: str = starts.PAPER, folder: Path = FOLDER) -> Partings:
         If nothing is.
     """
     path = folder / FILE
-    content = json.loads(path.read_text("utf-8"))["starts"] if path.is_file() else {}
-    if start not in content:
+    if start not in available(folder):
         raise ArchiveError(
             f"{NETWORK}, {starts.described(start)}: is not in {path}; `make archive` makes it"
         )
-    return _unpacked(content[start])
+    return _unpacked(json.loads(path.read_text("utf-8"))["starts"][start])
 
 
 def relevant_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -189,7 +194,7 @@ def make(
     for start in of:
         experiment = long_runs.experiment(root, NETWORK, start, protocol)
         names = list(long_runs.complete_runs(experiment.scratch))
-        old = read(start, folder) if _is_kept(start, folder) else None
+        old = read(start, folder) if start in available(folder) else None
         known = set(old.pairs) if old else set()
         new = [pair for pair in relevant_pairs(names) if pair not in known]
         wanted = sorted({name for pair in new for name in pair})
@@ -207,11 +212,6 @@ def make(
                 held = held_distances(network, first, other, old.pairs[HELD].links, protocol)
                 _store(root, start, Partings(old.times, old.pairs, old.inputs, held), folder)
         say(f"{path_of(NETWORK, start).stem}: {len(new)} pairs of runs looked at")
-
-
-def _is_kept(start: str, folder: Path) -> bool:
-    path = folder / FILE
-    return path.is_file() and start in json.loads(path.read_text("utf-8"))["starts"]
 
 
 def _joined(old: Partings | None, new: Partings) -> Partings:

@@ -86,6 +86,7 @@ def test_what_is_written_is_read(tmp_path):
     kept = partings.Partings(times, {("a", "b"): pair}, {(5, 60): {"a": -times}}, {"all": times})
     partings._store(tmp_path, "1", kept, tmp_path)
     partings._store(tmp_path, "2", replace(kept, held={}), tmp_path)
+    assert partings.available(tmp_path) == ["1", "2"]
     found = partings.read("1", tmp_path)
     assert found.pairs["a", "b"].links == (link,)
     torch.testing.assert_close(found.pairs["a", "b"].rest, times * 3 / 8)
@@ -94,5 +95,6 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_nothing_to_read(tmp_path):
+    assert partings.available(tmp_path) == []
     with pytest.raises(ArchiveError, match="the paper's start: is not in"):
         partings.read(folder=tmp_path)
