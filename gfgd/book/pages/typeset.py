@@ -13,8 +13,8 @@ BETWEEN_SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[^\sa-z])")
 # Code between backquotes, a tag or a formula, which stay; or an index of one letter, in braces, or
 # min or max, after a single letter (longer names are a program's); or λmin and λmax, as a figure
 # has them; or an exponent in braces; or a minus before a number; or a number whose thousands are
-# set apart by commas; or what stays on a line: a sign and its number, a number and its % or its
-# power of ten, a fraction such as 2/λmax.
+# set apart by commas, or one of five digits and more where they are not; or what stays on a line:
+# a sign and its number, a number and its % or its power of ten, a fraction such as 2/λmax.
 _MARKED = re.compile(
     r"(?P<stays>`[^`]*`|<[^>]*>|\$[^$]*\$)"
     r"|(?<!\w)(?P<letter>[^\W\d_])_(?:\{(?P<braced>[^{}]*)\}|(?P<index>min|max|\w)(?!\w))"
@@ -25,6 +25,7 @@ _MARKED = re.compile(
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
     r"|(?P<thousands>(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|,\d))"
+    r"|(?P<long>(?<![\w.,])\d{5,7}(?!\w|[.,]\d))"
 )
 
 
@@ -45,6 +46,8 @@ def as_read(text: str) -> str:
             return "−"
         if parts["thousands"] is not None:
             return parts["thousands"].replace(",", "\N{NARROW NO-BREAK SPACE}")
+        if parts["long"] is not None:
+            return f"{int(parts['long']):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         if parts["raised"] is not None:
             return f"<sup>{parts['raised']}</sup>"
         if parts["whole"] is not None:
