@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gfgd import figures
+from gfgd.figures.style import wrapped
 from gfgd.flow import gradient_flow
 from gfgd.problems.landscapes import landscape
 from gfgd.spectrum import spectrum_along
@@ -411,3 +412,8 @@ def test_raster_has_a_bar_where_a_switch_is_on():
     assert bars == [[(0, 2)], [(1, 3)], [(2, 3)], [(0, 1), (2, 3)]]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["image 3", "image 7"]
     assert names(figure) == ["a", "b"]
+
+
+def test_no_line_of_a_label_begins_with_a_bare_number():
+    assert wrapped("off-the-shelf, seed 1", 20) == "off-the-shelf,\nseed 1"
+    assert wrapped("300 digits and 10 units, 4", 12) == "300 digits\nand 10\nunits, 4"

@@ -288,9 +288,12 @@ def set_titles(
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return a text in lines of at most so many characters, broken at spaces."""
+    """Return a text in lines of at most so many characters, broken at spaces.
+
+    No line begins with a bare number, such as that of a seed.
+    """
     lines = [""]
-    for word in text.split(" "):
+    for word in re.split(r" (?!\d+(?: |$))", text):
         if lines[-1] and len(lines[-1]) + len(word) >= width:
             lines.append(word)
         else:
