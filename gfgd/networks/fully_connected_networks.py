@@ -121,10 +121,7 @@ class FullyConnected(Network):
         if self.activation.name != "linear":
             return super()._term(chunk)
         features, targets = self._features(self.inputs[chunk]), self.targets[chunk]
-        return _LinearTerm(self._product, features, targets, self.loss, len(self.inputs))
-
-    def _product(self, point: Tensor) -> Tensor:
-        return end_to_end(self.weights(point.to(self.inputs.dtype)))
+        return _LinearTerm(self, features, targets)
 
     def _forward(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
         features = self._features(inputs)
@@ -154,23 +151,18 @@ class FullyConnected(Network):
 class _LinearTerm:
     """What some of N samples add to a linear network's f: of θ, and of W = W_n ⋯ W_1."""
 
-    product: Callable[[Tensor], Tensor]
+    network: FullyConnected
     features: _Features
     targets: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor]
-    total: int
 
     def __call__(self, point: Tensor) -> Tensor:
-        return self._value(self.features.multiplied(self.product(point)).mT)
+        return self.network._share(self.network._outputs(point, self.features), self.targets)
 
     def by_product(self, product: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value and its derivative by W, shapes ``(...)`` and ``(..., K, D)``."""
         outputs = self.features.multiplied(product).mT
-        slopes = SLOPES[self.loss](outputs, self.targets) / self.total
-        return self._value(outputs), self.features.summed(slopes.mT)
-
-    def _value(self, outputs: Tensor) -> Tensor:
-        return self.loss(outputs, self.targets).sum(-1) / self.total
+        slopes = SLOPES[self.network.loss](outputs, self.targets) / len(self.network.inputs)
+        return self.network._share(outputs, self.targets), self.features.summed(slopes.mT)
 
 
 #: Features that are the same in all samples are merged if they are at least this part of all.

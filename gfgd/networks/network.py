@@ -145,8 +145,11 @@ class Network(Objective, ABC):
 
     def _term(self, chunk: slice) -> Term:
         forward, targets = self._forward(self.inputs[chunk]), self.targets[chunk]
-        total = len(self.inputs)
-        return lambda point: self.loss(forward(point), targets).sum(-1) / total
+        return lambda point: self._share(forward(point), targets)
+
+    def _share(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what some of the samples add to f, from their outputs, shape ``(...)``."""
+        return self.loss(outputs, targets).sum(-1) / len(self.inputs)
 
 
 def end_to_end(weights: Sequence[Tensor]) -> Tensor:

@@ -76,8 +76,7 @@ class Partings:
 
 def available(folder: Path = FOLDER) -> list[str]:
     """Return the starts of whose runs something is kept, in the order in which they were added."""
-    path = folder / FILE
-    return list(json.loads(path.read_text("utf-8"))["starts"]) if path.is_file() else []
+    return list(_kept(folder))
 
 
 def read(start: str = starts.PAPER, folder: Path = FOLDER) -> Partings:
@@ -88,12 +87,19 @@ def read(start: str = starts.PAPER, folder: Path = FOLDER) -> Partings:
     ArchiveError
         If nothing is.
     """
-    path = folder / FILE
-    if start not in available(folder):
+    content = _kept(folder)
+    if start not in content:
         raise ArchiveError(
-            f"{NETWORK}, {starts.described(start)}: is not in {path}; `make archive` makes it"
+            f"{NETWORK}, {starts.described(start)}: is not in {folder / FILE}; "
+            "`make archive` makes it"
         )
-    return _unpacked(json.loads(path.read_text("utf-8"))["starts"][start])
+    return _unpacked(content[start])
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    """Return the file's content by start; empty where there is no file."""
+    path = folder / FILE
+    return json.loads(path.read_text("utf-8"))["starts"] if path.is_file() else {}
 
 
 def relevant_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -228,14 +234,13 @@ def _store(root: Path, start: str, content: Partings, folder: Path) -> None:
     """Write one start's part of the file, whole or not at all."""
     path = folder / FILE
     folder.mkdir(parents=True, exist_ok=True)
-    everything = {"network": NETWORK, "starts": {}}
-    if path.is_file():
-        everything = json.loads(path.read_text("utf-8"))
-    everything["starts"][start] = _packed(content) | {
+    content_of = _kept(folder)
+    content_of[start] = _packed(content) | {
         "commit": commit(root, apart_from="data/archive"),
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     with replacing(path) as temporary:
+        everything = {"network": NETWORK, "starts": content_of}
         temporary.write_text(json.dumps(everything, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -24,8 +24,7 @@ _MARKED = re.compile(
     r"|(?<!\w)λ(?P<extreme>min|max)(?!\w)"
     r"|\^\{(?P<raised>[^{}]*)\}"
     r"|(?P<minus>(?<![\w.–-])-(?=\d))"
-    r"|(?P<thousands>(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|,\d))"
-    r"|(?P<long>(?<![\w.,])\d{5,7}(?!\w|[.,]\d))"
+    r"|(?P<thousands>(?<![\w.,])(?:\d{1,3}(?:,\d{3})+(?!\w|,\d)|\d{5,7}(?!\w|[.,]\d)))"
 )
 
 
@@ -45,9 +44,8 @@ def as_read(text: str) -> str:
         if parts["minus"] is not None:
             return "−"
         if parts["thousands"] is not None:
-            return parts["thousands"].replace(",", "\N{NARROW NO-BREAK SPACE}")
-        if parts["long"] is not None:
-            return f"{int(parts['long']):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+            digits = parts["thousands"].replace(",", "")
+            return re.sub(r"\B(?=(?:\d{3})+$)", "\N{NARROW NO-BREAK SPACE}", digits)
         if parts["raised"] is not None:
             return f"<sup>{parts['raised']}</sup>"
         if parts["whole"] is not None:
