@@ -3,12 +3,17 @@
 import os
 import shutil
 
+# One thread in each process, here and in the kernels and commands that tests start: the problems
+# are small, and the threads of processes that run side by side would wait for each other. NumPy
+# and PyTorch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import matplotlib
 import pytest
 import torch
 
 matplotlib.use("Agg")
-torch.set_num_threads(1)  # the problems are small: threads would only wait for each other
+torch.set_num_threads(1)
 
 #: Seconds from which a test is to be marked ``slow``, on a quiet machine.
 LONG = 10.0

@@ -25,5 +25,5 @@ def test_lock_is_exclusive_across_processes(book):
         assert other.stdout is not None
         assert "waiting" in other.stdout.readline()
         assert other.poll() is None
-    rest, _ = other.communicate(timeout=30)
+    rest, _ = other.communicate(timeout=300)
     assert rest.strip() == "mine"
