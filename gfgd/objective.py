@@ -7,6 +7,8 @@ at once. An :class:`Objective` holds no state and counts nothing: whoever calls 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,23 +136,19 @@ class Objective:
         Where f has one term, which then holds all data, the graph of ∇f(θ) is kept as long as the
         map is: a product is one differentiation of it, a quarter to a half of the cost.
         """
-        self.require_derivatives(2)
-        term = self._only_term()
-        if term is None or self._has_products_of_its_own():
-            return lambda vector: self.hessian_vector_product(point, vector)
-        at = self._check(point).detach().clone().requires_grad_()
-        with torch.enable_grad():
-            gradient = derivative(term(at), at)
+        graph = self._gradient_graph(point)
+        return graph.product if graph else partial(self.hessian_vector_product, point)
 
-        def product(vector: Point) -> Tensor:
-            along = self._check(vector).detach().expand_as(at)
-            if not gradient.requires_grad:  # f is linear in θ
-                return torch.zeros_like(gradient)
-            return torch.autograd.grad(
-                gradient, at, along, retain_graph=True, allow_unused=True, materialize_grads=True
-            )[0]
+    def gradient_and_hessian_at(self, point: Point) -> tuple[Tensor, Callable[[Point], Tensor]]:
+        """Return ∇f(θ), shape ``(..., d)``, and the map v ↦ ∇²f(θ) v of `hessian_at`.
 
-        return product
+        For vectors that depend on ∇f(θ). Where the graph of ∇f(θ) is kept, ∇f(θ) costs nothing
+        beside the first product.
+        """
+        graph = self._gradient_graph(point)
+        if graph is None:
+            return self.gradient(point), partial(self.hessian_vector_product, point)
+        return graph.gradient.detach(), graph.product
 
     def third_derivative(self, point: Point, first: Point, second: Point) -> Tensor:
         """Return the vector D³f(θ)[u, v], shape ``(..., d)``: ∇_θ ⟨u, ∇²f(θ) v⟩."""
@@ -287,6 +285,16 @@ class Objective:
         names = ("hessian_vector_product", "gradient_and_hessian_vector_product")
         return any(getattr(type(self), name) is not getattr(Objective, name) for name in names)
 
+    def _gradient_graph(self, point: Point) -> _GradientGraph | None:
+        """Return ∇f(θ) with its graph, if products are differentiations of it."""
+        self.require_derivatives(2)
+        term = self._only_term()
+        if term is None or self._has_products_of_its_own():
+            return None
+        at = self._check(point).detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return _GradientGraph(self, at, derivative(term(at), at))
+
     def _check(self, point: Point) -> Tensor:
         point = as_point(point, any_precision=True)
         if point.shape[-1:] != (self.dimension,):
@@ -302,6 +310,29 @@ class Objective:
             self._check(point).detach(), self._check(vector).detach()
         )
         return at.clone().requires_grad_(), along
+
+
+@dataclass(frozen=True)
+class _GradientGraph:
+    """∇f(θ), which autograd can differentiate at θ as often as one likes; shapes ``(..., d)``."""
+
+    objective: Objective
+    at: Tensor
+    gradient: Tensor
+
+    def product(self, vector: Point) -> Tensor:
+        """Return ∇²f(θ) v, shape ``(..., d)``."""
+        along = self.objective._check(vector).detach().expand_as(self.at)
+        if not self.gradient.requires_grad:  # f is linear in θ
+            return torch.zeros_like(self.gradient)
+        return torch.autograd.grad(
+            self.gradient,
+            self.at,
+            along,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )[0]
 
 
 def as_point(values: Point, name: str = "point", *, any_precision: bool = False) -> Tensor:

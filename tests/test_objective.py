@@ -1,4 +1,5 @@
 import gc
+import itertools
 
 import numpy as np
 import pytest
@@ -91,8 +92,11 @@ def test_many_products_at_one_point_are_those_one_by_one(activation, chunk_size)
     points = torch.stack([objective.initial(seed) for seed in (1, 2)])
     vectors = torch.randn(3, objective.dimension, dtype=torch.float64)
     for point in (points[0], points):
-        product = objective.hessian_at(point)
-        for vector in vectors:
+        gradient, other = objective.gradient_and_hessian_at(point)
+        assert not gradient.requires_grad
+        expected = objective.gradient(point)
+        torch.testing.assert_close(gradient, expected, rtol=1e-14, atol=1e-14)
+        for product, vector in itertools.product((objective.hessian_at(point), other), vectors):
             one = objective.hessian_vector_product(point, vector)
             torch.testing.assert_close(product(vector), one, rtol=1e-14, atol=1e-14)
             assert not product(vector).requires_grad
@@ -109,8 +113,11 @@ def test_with_one_term_the_gradient_is_computed_once_for_many_products():
     product = Objective(term, dimension=2).hessian_at(point)
     assert product([1.0, 0.0]).tolist() == [12, 0] and product([0.0, 1.0]).tolist() == [0, 48]
     assert len(calls) == 1
+    gradient, product = Objective(term, dimension=2).gradient_and_hessian_at(point)
+    assert gradient.tolist() == [4, 32] and product([1.0, 1.0]).tolist() == [12, 48]
+    assert len(calls) == 2
     product = Objective(term, term, dimension=2).hessian_at(point)
-    assert product([1.0, 1.0]).tolist() == [24, 96] and len(calls) == 3
+    assert product([1.0, 1.0]).tolist() == [24, 96] and len(calls) == 4
     with pytest.raises(ValueError, match="d = 2"):
         product(torch.ones(3))
 
@@ -123,6 +130,8 @@ def test_a_subclass_with_products_of_its_own_is_asked_for_them():
     objective = Known(lambda point: point.square().sum(-1), dimension=2)
     ones = torch.ones(2, dtype=torch.float64)
     assert objective.hessian_at(ones)(ones).tolist() == [7, 7]
+    gradient, product = objective.gradient_and_hessian_at(ones)
+    assert gradient.tolist() == [2, 2] and product(ones).tolist() == [7, 7]
     assert objective.hessian(ones).tolist() == [[7, 0], [0, 7]]
 
 

@@ -133,11 +133,11 @@ def along_flow(
         )
     gradients, curved, secants, rho = [], [], [], []
     for point, direction in zip(flow.points, coefficient, strict=True):
-        gradient = objective.gradient(point)
-        product = objective.hessian_vector_product(point, gradient)
+        gradient, hessian = objective.gradient_and_hessian_at(point)
+        product = hessian(gradient)
         if not direction.any():  # u starts at 0, in the direction of −H∇f
             direction = -product
-        image = objective.hessian_vector_product(point, direction)
+        image = hessian(direction)
         step = objective.gradient(point - step_size * gradient) - gradient
         gradients.append(gradient)
         curved.append(product)

@@ -79,9 +79,9 @@ def leading_order_error(
         point, coefficient = state.chunk(2, dim=-1)
         velocity = torch.empty_like(state)  # filled in place: few vectors at a time
         gradient, curved = velocity.chunk(2, dim=-1)
-        gradient.copy_(objective.gradient(point))
-        direction = torch.add(coefficient, gradient, alpha=0.5)
-        curved.copy_(objective.hessian_vector_product(point, direction))
+        found, hessian = objective.gradient_and_hessian_at(point)
+        gradient.copy_(found)
+        curved.copy_(hessian(torch.add(coefficient, gradient, alpha=0.5)))
         return velocity.neg_()
 
     solution = integrate(

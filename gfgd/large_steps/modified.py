@@ -106,14 +106,14 @@ def _gradient_field(objective: Objective, point: Tensor, step_size: float) -> Te
 
 
 def _barrett_dherin_field(objective: Objective, point: Tensor, step_size: float) -> Tensor:
-    gradient = objective.gradient(point)
-    return -gradient - step_size / 2 * objective.hessian_vector_product(point, gradient)
+    gradient, hessian = objective.gradient_and_hessian_at(point)
+    return -gradient - step_size / 2 * hessian(gradient)
 
 
 def _next_order_field(objective: Objective, point: Tensor, step_size: float) -> Tensor:
-    gradient = objective.gradient(point)
-    once = objective.hessian_vector_product(point, gradient)
-    twice = objective.hessian_vector_product(point, once)
+    gradient, hessian = objective.gradient_and_hessian_at(point)
+    once = hessian(gradient)
+    twice = hessian(once)
     third = objective.third_derivative(point, gradient, gradient)
     return -gradient - step_size / 2 * once - step_size**2 * (twice / 3 + third / 12)
 
@@ -176,9 +176,8 @@ def _stochastic_field(objective: Objective, point: Tensor, step_size: float) -> 
     assert isinstance(objective, _Minibatches)
     total = torch.zeros_like(point)
     for part in objective.parts:
-        gradient = part.gradient(point)
-        product = part.hessian_vector_product(point, gradient)
-        total -= gradient + step_size / 2 * product
+        gradient, hessian = part.gradient_and_hessian_at(point)
+        total -= gradient + step_size / 2 * hessian(gradient)
     return total / len(objective.parts)
 
 

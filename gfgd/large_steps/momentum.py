@@ -282,13 +282,13 @@ def _field(
 ) -> Tensor:
     """Return F, cut after ε^{order − 1}; `time` is ε."""
     a, b, c = coefficients
-    gradient = objective.gradient(point)
-    velocity = -gradient
-    if order >= 2:
-        once = objective.hessian_vector_product(point, gradient)
-        velocity = velocity - time * a * once
+    if order == 1:
+        return -objective.gradient(point)
+    gradient, hessian = objective.gradient_and_hessian_at(point)
+    once = hessian(gradient)
+    velocity = -gradient - time * a * once
     if order >= 3:
-        twice = objective.hessian_vector_product(point, once)
+        twice = hessian(once)
         third = objective.third_derivative(point, gradient, gradient)
         velocity = velocity - time**2 * (b * twice + c * third)
     return velocity

@@ -297,15 +297,18 @@ class _Integration:
         stretch = shortest / length.clamp(torch.finfo(half.dtype).tiny, shortest)
         long = half * stretch
         ends = torch.stack([centre + long, centre - long])  # (2, ..., d)
-        ahead, behind = self.objective.gradient(ends)
+        if self.order == 2:
+            (ahead, behind), hessians = self.objective.gradient_and_hessian_at(ends)
+        else:
+            (ahead, behind), hessians = self.objective.gradient(ends), None
         eta = self.step_size
         for_centre = -eta / 2 * (ahead + behind)
         turned = eta / 2 * (ahead - behind)
         product = (long * turned).sum(-1) / long.square().sum(-1).clamp_min(UNDERFLOW)
         for_half = turned - 2 * long
-        if self.order == 2:
+        if hessians is not None:
             moved = torch.stack([for_centre + for_half, for_centre - for_half])
-            ahead, behind = self.objective.hessian_vector_product(ends, moved)
+            ahead, behind = hessians(moved)
             # The chain rule for F'F; then F − ½F'F.
             for_centre = for_centre + eta / 4 * (ahead + behind)
             for_half = 2 * for_half - eta / 4 * (ahead - behind)

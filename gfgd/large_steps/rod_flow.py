@@ -162,6 +162,11 @@ class _State(NamedTuple):
     def rod(self) -> Tensor:
         return self.factor[..., 0]
 
+    @property
+    def ends(self) -> Tensor:
+        """The rod's ends w ± F₁, shape ``(2, ..., d)``."""
+        return torch.stack([self.centre + self.rod, self.centre - self.rod])
+
 
 class _Kept(NamedTuple):
     iteration: int
@@ -190,13 +195,6 @@ class _Rod:
         half = -self.step_size / 2 * gradient
         return _State(start.detach() + half, half[..., None])
 
-    def gradients(self, state: _State) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the ends, (2, ..., d), and g₊ and g₋."""
-        ends = torch.stack([state.centre + state.rod, state.centre - state.rod])
-        ahead, behind = self.objective.gradient(ends)
-        self.counts["gradients"] += 2
-        return ends, ahead, behind
-
     def advance(self, state: _State, *, parts: int, length: float) -> _State:
         """Go on for a time `length`, in steps of GD."""
         step = length / parts
@@ -204,9 +202,10 @@ class _Rod:
         # Σ ← e^{−2h}Σ + ½(1 − e^{−2h})(η²/4)(g₊g₊ᵀ + g₋g₋ᵀ), column by column of F.
         gain = math.sqrt((1 - decay) / 2) * eta / 2
         for _ in range(parts):
-            ends, ahead, behind = self.gradients(state)
+            (ahead, behind), hessians = self.objective.gradient_and_hessian_at(state.ends)
             total = ahead + behind
-            bent = self.objective.hessian_vector_product(ends, total.expand_as(ends)).sum(0)
+            bent = hessians(total).sum(0)
+            self.counts["gradients"] += 2
             self.counts["hessian_vector_products"] += 2
             centre = state.centre + step * (-eta / 2 * total - eta**2 / 8 * bent)
             columns = [
@@ -232,7 +231,8 @@ class _Rod:
         return image, self.step_size * (watch * image).sum(-1)
 
     def kept(self, iteration: int, state: _State, sharpness: Tensor) -> _Kept:
-        ends, ahead, behind = self.gradients(state)
+        losses, (ahead, behind) = self.objective.value_and_gradient(state.ends)
+        self.counts["gradients"] += 2
         size = state.rod.square().sum(-1)
         return _Kept(
             iteration,
@@ -241,7 +241,7 @@ class _Rod:
             state.factor.square().sum((-1, -2)),
             self.step_size * (state.rod * (ahead - behind)).sum(-1) / (2 * size),
             sharpness,
-            self.objective.value(ends).mean(0),
+            losses.mean(0),
         )
 
 
