@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 from gfgd.book.contents import number_of
 from gfgd.book.errors import BookError
+from gfgd.book.pages.typeset import as_read
 from gfgd.book.running.outputs import structured
 from gfgd.figures.style import CONTOUR, HAIR, INK, MIME_TYPE, MUTED, PAPER, ROLES
 from gfgd.typography import without_e_notation
@@ -85,7 +86,7 @@ def figure_html(data: Any, *, alt: str, number: str, caption: str = "") -> str:
     ]
     caption = extra.get("caption") or caption
     if caption:
-        words = MarkdownIt("commonmark").renderInline(caption)
+        words = MarkdownIt("commonmark").renderInline(as_read(caption))
         words = _coloured(words, [role for role in _COLOURED if f"--gfgd-{role})" in drawn[0]])
         drawn.append(f"<figcaption>Figure\N{NO-BREAK SPACE}{number}. {words}</figcaption>")
     return f'<figure class="gfgd-figure" id="{key}">{"".join(drawn)}</figure>'

@@ -48,6 +48,13 @@ def test_a_caption_has_only_the_colours_of_its_figure():
     assert '<span class="gfgd-descent">GD</span>, no bound, no GF.</figcaption>' in html
 
 
+def test_a_captions_lines_end_between_words_only():
+    bundle = figures.curves([1, 2], {"GD": [1, 2]}, ylabel="y")._repr_mimebundle_()
+    html = figure_html(bundle, alt="a", number="3.1", caption="At t = 3, `t = 3`, 2/λmax.")
+    words = "At t\u00a0=\u00a03, <code>t = 3</code>, 2/\u2060λ<sub>max</sub>."
+    assert f"{words}</figcaption>" in html
+
+
 def notebook(bundle, metadata):
     cell = nbformat.v4.new_code_cell("figure", metadata=metadata)
     cell.outputs = [nbformat.v4.new_output("display_data", data=bundle)]
