@@ -1,6 +1,6 @@
 # make book    make .venv, get the data, execute the chapters, build the HTML book
 # make test    make .venv, run every test
-# make lint    ruff and pyright
+# make lint    ruff, pyright, and whether each planted fault still finds its line
 # make bench   what the library costs, as ratios measured side by side
 # make archive  the paper's experiments at full length, hours on a CPU; goes on where it was stopped
 # make faults  plant faults in the library one at a time: which claims and tests notice? an hour
@@ -34,6 +34,7 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m pytest -q tests/tools/test_planted_faults.py
 
 bench: $(STAMP)
 	$(PY) -m benchmarks
