@@ -12,8 +12,6 @@ import matplotlib
 import pytest
 import torch
 
-from gfgd.book.running.machine import cores
-
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 
@@ -24,11 +22,6 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox, so that it starts as root too; the rest keeps Chromium itself off the network.
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-def pytest_xdist_auto_num_workers():
-    """One worker more than there are cores: they often wait, for the browser or for a kernel."""
-    return cores() + 1
 
 
 def missing(what):
